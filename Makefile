@@ -1,0 +1,186 @@
+# make          builds everything into $(BUILD)
+# make run      installs what is missing, builds, starts the whole stack on loopback
+# make demo     one readable run of the main job          make bench-smoke   speed and memory
+# make check    builds and tests (minutes)                make check-long    the rest
+# make format format-check tidy cppcheck fuzz clean deps
+# Variables: BUILD=folder  CC=gcc|clang  SAN=address,undefined|thread  DEFS=-D…  V=1
+# A SAN build needs its own BUILD folder. Sources are found by folder: a new file needs no edit here.
+
+BUILD ?= build
+SAN ?=
+DEFS ?=
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+JOBS ?= $(shell nproc)
+Q := $(if $(V),,@)
+
+# ---- flags
+
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla -Werror
+BASE := -std=c17 -D_GNU_SOURCE -I. $(DEFS) $(WARN) -g
+ifeq ($(SAN),)
+HARDEN := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
+  -fstack-clash-protection -fPIE
+HARDEN += $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+LINK := -pie -Wl,-z,relro,-z,now
+else
+HARDEN := -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+LINK := -fsanitize=$(SAN)
+endif
+CFLAGS_ALL := $(BASE) $(HARDEN) -pthread $(CFLAGS)
+
+# pkg-config is asked when the first program is linked, so that `make deps` works without it.
+PKGS := libevent libevent_openssl libevent_pthreads libcurl jansson openssl sqlite3 libargon2 \
+  libseccomp libconfig
+EXT = $(eval EXT := $$(shell pkg-config --libs $(PKGS)) -lcsv -lm)$(EXT)
+
+# ---- sources
+
+src = $(sort $(wildcard $(1)))
+obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
+
+LIB_SRC := $(call src,lib/*.c)
+OCR_SRC := $(filter-out ocr-ingest/main.c ocr-ingest/feed.c,$(call src,ocr-ingest/*.c))
+PARTITIONS_SRC := $(call src,partitions/*.c)
+TESTLIB_SRC := $(call src,tests/lib/*.c)
+
+VRS := $(BUILD)/libvrs.a
+OCR := $(BUILD)/libocr.a
+PARTITIONS := $(BUILD)/libpartitions.a
+TESTLIB := $(BUILD)/libtest.a
+
+tablet-api_SRC := $(call src,tablet-api/*.c)
+tablet-api_LIB := $(OCR) $(VRS)
+vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c)
+vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
+vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c)
+vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
+vrs-number_SRC := $(filter-out vrs-server/number/client.c,$(call src,vrs-server/number/*.c))
+vrs-number_LIB := $(PARTITIONS) $(VRS)
+ocr-ingest_SRC := $(call src,ocr-ingest/main.c ocr-ingest/feed.c)
+ocr-ingest_LIB := $(OCR) $(VRS)
+vrs-load_SRC := $(call src,tests/load/*.c)
+vrs-load_LIB := $(PARTITIONS) $(OCR) $(VRS)
+
+# A program whose folder is not there is left out.
+PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number ocr-ingest vrs-load,\
+  $(if $($(p)_SRC),$(p)))
+
+# One program each. Their first ten lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects
+# of programs, and linker flags, that they are linked with besides the libraries.
+UNIT_SRC := $(call src,tests/unit/test_*.c)
+FUZZ_SRC := $(call src,tests/fuzz/fuzz_*.c)
+TOOL_SRC := $(call src,tests/bench/*.c tests/crash/*.c)
+NEEDS := $(shell awk 'FNR <= 10 && /^\/\/ needs:/ {for (i = 3; i <= NF; i++) print FILENAME ":" $$i}' \
+  /dev/null $(UNIT_SRC) $(FUZZ_SRC) $(TOOL_SRC))
+needs = $(patsubst $(1):%,%,$(filter $(1):%,$(NEEDS)))
+
+UNIT := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+FUZZ := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+TOOLS := $(foreach s,$(TOOL_SRC),$(BUILD)/bin/$(basename $(notdir $(s))))
+
+ALL_SRC := $(sort $(LIB_SRC) $(OCR_SRC) $(PARTITIONS_SRC) $(TESTLIB_SRC) $(UNIT_SRC) $(TOOL_SRC) \
+  $(foreach p,$(PROGRAMS),$($(p)_SRC)))
+
+# ---- rules
+
+.PHONY: all programs unit fuzz-programs tidy-files FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:
+all: programs unit
+programs: $(VRS) $(OCR) $(PARTITIONS) $(PROGRAMS:%=$(BUILD)/bin/%) $(TOOLS)
+unit: $(UNIT)
+fuzz-programs: $(FUZZ)
+
+# Objects are made anew when compiler or flags change.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL)' >$@
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC   $<")
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+define archive
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  AR   $@")
+	$(Q)rm -f $@ && ar rcs $@ $^
+endef
+$(VRS): $(call obj,$(LIB_SRC)); $(archive)
+$(OCR): $(call obj,$(OCR_SRC)); $(archive)
+$(PARTITIONS): $(call obj,$(PARTITIONS_SRC)); $(archive)
+$(TESTLIB): $(call obj,$(TESTLIB_SRC)); $(archive)
+
+# --as-needed: a program carries only the libraries that it uses.
+link = $(Q)mkdir -p $(@D) && $(CC) -pthread $(LINK) -Wl,--as-needed -o $@ $^ $(1) $(EXT) $(LDFLAGS)
+define program
+$$(BUILD)/bin/$(1): $$(call obj,$$($(1)_SRC)) $$($(1)_LIB)
+	$$(if $$(V),,@echo "  LD   $$@")
+	$$(call link)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+# $(1) program, $(2) its source, $(3) libraries and flags of its own
+define single
+$(1): $$(call obj,$(2) $$(filter %.c,$$(call needs,$(2)))) $$(TESTLIB) $$(PARTITIONS) $$(OCR) $$(VRS)
+	$$(if $$(V),,@echo "  LD   $$@")
+	$$(call link,$$(filter -%,$$(call needs,$(2))) $(3))
+endef
+$(foreach s,$(UNIT_SRC),$(eval $(call single,$(s:tests/unit/%.c=$(BUILD)/unit/%),$(s),-lcmocka)))
+$(foreach s,$(FUZZ_SRC),$(eval $(call single,$(s:tests/fuzz/%.c=$(BUILD)/fuzz/%),$(s),-fsanitize=fuzzer)))
+$(foreach s,$(TOOL_SRC),$(eval $(call single,$(BUILD)/bin/$(basename $(notdir $(s))),$(s))))
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC) $(FUZZ_SRC))
+
+# ---- what a person asks for
+
+.PHONY: deps deps-build run demo bench-smoke check check-long fuzz format format-check tidy cppcheck clean
+deps:
+	@mk/deps.sh test
+deps-build:
+	@mk/deps.sh build
+
+run: deps-build
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@exec python3 dev/stack.py run
+demo: deps-build
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@exec python3 tests/demo/demo.py
+bench-smoke: deps-build
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@exec python3 tests/bench/smoke.py
+
+check: deps
+	@exec python3 tests/run
+check-long: deps
+	@exec python3 tests/run --long
+fuzz: deps
+	@exec python3 tests/run fuzz
+
+C_FILES := $(sort $(shell find lib ocr-ingest tablet-api partitions vrs-server tests -name '*.[ch]' \
+  2>/dev/null))
+format:
+	$(if $(C_FILES),clang-format -i $(C_FILES))
+format-check:
+	$(if $(C_FILES),@clang-format --dry-run -Werror $(C_FILES))
+
+# A stamp per source, newer than its object: what did not change is not read again.
+tidy:
+	@$(MAKE) --no-print-directory -k -O -j$(JOBS) tidy-files
+tidy-files: $(ALL_SRC:%.c=$(BUILD)/tidy/%.ok)
+$(BUILD)/tidy/%.ok: %.c $(BUILD)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- $(BASE) 2>$@.err || { cat $@.err; exit 1; }
+	@touch $@
+
+cppcheck:
+	@mkdir -p $(BUILD)/cppcheck
+	@cppcheck --quiet --std=c11 --language=c -j$(JOBS) --cppcheck-build-dir=$(BUILD)/cppcheck \
+	  --enable=warning,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
+	  -D_GNU_SOURCE -D__x86_64__ -I. $(ALL_SRC)
+
+clean:
+	rm -rf $(BUILD)
