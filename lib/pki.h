@@ -1,0 +1,37 @@
+/* Making certificates for a development stack and for terminals: P-256 keys, short chains.
+ *
+ * vrsctl and tests only; no daemon links it in but vrs-server (terminal enrolment). */
+#ifndef VRS_LIB_PKI_H
+#define VRS_LIB_PKI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buffer.h"
+#include "lib/err.h"
+
+struct pki_subject {
+    const char *name;         /* CN */
+    const char *municipality; /* O, may be NULL */
+    const char *kind;         /* OU, may be NULL */
+};
+
+/* Writes cert and key as PEM (key 0600) with O_EXCL: never overwrites. */
+VRS_CHECK enum vrs_err pki_make_ca(const char *cert_file, const char *key_file, const char *name,
+                                   int days, struct vrs_fault *fault);
+/* `addresses`: comma-separated IPs and DNS names for the subjectAltName, NULL for a client
+ * certificate.  days may be negative (an expired certificate for tests). */
+VRS_CHECK enum vrs_err pki_make_cert(const char *ca_cert_file, const char *ca_key_file,
+                                     const struct pki_subject *subject, const char *addresses,
+                                     int days, const char *cert_file, const char *key_file,
+                                     struct vrs_fault *fault);
+/* PKCS#12 for device management: cert, key and the issuing CA under a password. */
+VRS_CHECK enum vrs_err pki_write_p12(const char *cert_file, const char *key_file,
+                                     const char *ca_file, const char *password,
+                                     const char *p12_file, struct vrs_fault *fault);
+/* Serial (hex) and end of a certificate file. */
+VRS_CHECK enum vrs_err pki_cert_info(const char *cert_file, char serial[48], int64_t *not_after_ms,
+                                     struct vrs_fault *fault);
+
+#endif

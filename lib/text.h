@@ -1,0 +1,29 @@
+/* Japanese text for comparison and limits; what is stored is always what was written.
+ *
+ * Names keep every character (髙, 﨑, IVS sequences).  Searching compares folded forms. */
+#ifndef VRS_LIB_TEXT_H
+#define VRS_LIB_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/buffer.h"
+
+bool text_valid_utf8(const char *s, size_t n);
+size_t text_chars(const char *s); /* code points, variation selectors not counted */
+/* No control characters (C0, DEL, C1, U+2028/9, bidi controls). */
+bool text_printable(const char *s);
+/* Full-width ASCII and digits → half-width, upper case, spaces (also U+3000) and hyphens removed:
+ * for lots and codes. */
+void text_fold_code(const char *s, struct buffer *out);
+/* Half-width katakana → full-width (with voiced marks joined), hiragana → katakana, small kana and
+ * long marks kept, spaces and middle dots removed: for kana search. */
+void text_fold_kana(const char *s, struct buffer *out);
+/* Variants 髙→高 﨑→崎 𠮷→吉 … (table), variation selectors dropped, spaces removed: for name
+ * search. */
+void text_fold_name(const char *s, struct buffer *out);
+bool text_starts_with(const char *s, const char *prefix);
+/* Full-width digits → ASCII digits in place; other bytes untouched. */
+void text_ascii_digits(char *s);
+
+#endif

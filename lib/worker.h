@@ -1,0 +1,37 @@
+/* A thread with a queue.  Jobs go in from any thread; each job's `done` runs on the loop thread
+ * that opened the worker (hand-over by a queue and an eventfd).  What a worker owns is touched by
+ * that thread only. */
+#ifndef VRS_LIB_WORKER_H
+#define VRS_LIB_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/err.h"
+
+struct event_base;
+struct worker;
+
+/* Embed it first in a job of your own; it must stay alive until `done` has run (or, without
+ * `done`, until `run` has returned). */
+struct worker_job {
+    struct worker_job *next;               /* the worker's */
+    void (*run)(struct worker_job *job);   /* on the worker */
+    void (*done)(struct worker_job *job);  /* on the loop; may be NULL */
+};
+
+/* Called on the worker with everything that was queued, in order, instead of job->run one by one;
+ * so a worker that owns a file can commit once for all of them.  It must hand each job to
+ * worker_finish exactly once, now or later. */
+typedef void worker_batch_fn(struct worker *w, struct worker_job *jobs, void *arg);
+
+/* `max_queued` bounds the queue; worker_submit answers ERR_BUSY above it. */
+VRS_CHECK enum vrs_err worker_open(struct event_base *base, const char *name, size_t max_queued,
+                                   worker_batch_fn *batch, void *arg, struct worker **out);
+/* Lets queued jobs finish, joins the thread, runs the remaining `done`s. */
+void worker_close(struct worker **w);
+VRS_CHECK enum vrs_err worker_submit(struct worker *w, struct worker_job *job);
+void worker_finish(struct worker *w, struct worker_job *job);
+size_t worker_queued(struct worker *w);
+
+#endif
