@@ -1,0 +1,78 @@
+/* A municipality's own room, locked: a store, its keys, and sealed records in it.
+ *
+ * Everything typed (person.h, claim.h …) stands on these calls; nothing else seals or opens.  A
+ * partition belongs to one worker thread (pool.h) and every call is inside the transaction that the
+ * pool opened.  No function here takes two partitions: no partition reads another (rule 5). */
+#ifndef PARTITIONS_PARTITION_H
+#define PARTITIONS_PARTITION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buffer.h"
+#include "lib/err.h"
+#include "partitions/keyring.h"
+#include "partitions/store.h"
+
+struct partition;
+
+struct record_id {
+    uint8_t bytes[STORE_ID_BYTES];
+};
+void record_id_new(struct record_id *out); /* random */
+bool record_id_parse(const char *hex, struct record_id *out);
+void record_id_format(const struct record_id *id, char out[33]);
+bool record_id_equal(const struct record_id *a, const struct record_id *b);
+
+/* An opened row: plaintext in `text` (a wire message). Init the buffer once, reuse, fini. */
+struct record {
+    struct record_id id;
+    uint64_t version;
+    uint32_t generation;
+    uint32_t state;
+    uint64_t order;
+    struct store_index index[STORE_INDEXES];
+    struct buffer text;
+};
+void record_init(struct record *r);
+void record_fini(struct record *r); /* wipes */
+
+/* Tools and tests; the pool opens partitions for everybody else.  `dir`/<code>.db */
+VRS_CHECK enum vrs_err partition_open(const struct store_engine *engine, const char *dir,
+                                      const char *municipality, struct keyring *keys,
+                                      unsigned store_flags, struct partition **out,
+                                      struct vrs_fault *fault);
+void partition_close(struct partition **p);
+const char *partition_code(const struct partition *p);
+struct store *partition_store(struct partition *p); /* pool, backup and selfcheck only */
+const struct store_engine *partition_engine(const struct partition *p);
+
+/* A blind index: HMAC-SHA-256 under the partition's index key over (kind, value).  Different in
+ * every partition (C94). */
+VRS_CHECK enum vrs_err partition_blind(struct partition *p, const char *kind, const void *value,
+                                       size_t len, struct store_index *out);
+void store_index_id(const struct record_id *id, struct store_index *out);
+
+/* Area of a table: KEY_LOG for the log tables, KEY_NUMBERS in vrs-number, else KEY_RECORDS. */
+VRS_CHECK enum vrs_err record_get(struct partition *p, enum store_table t,
+                                  const struct record_id *id, struct record *out);
+typedef enum vrs_err record_fn(struct record *r, void *arg); /* VRS_OK: go on */
+/* The callbacks may read and write the partition: rows are collected before they are called. */
+VRS_CHECK enum vrs_err record_find(struct partition *p, enum store_table t, int n,
+                                   const struct store_index *value, record_fn *fn, void *arg);
+VRS_CHECK enum vrs_err record_scan(struct partition *p, enum store_table t, uint32_t state,
+                                   uint64_t after, uint64_t limit, record_fn *fn, void *arg);
+VRS_CHECK enum vrs_err record_walk(struct partition *p, enum store_table t,
+                                   const struct record_id *after, uint64_t limit, record_fn *fn,
+                                   void *arg);
+/* Seals r->text and inserts with version 1 (or r->version when set). */
+VRS_CHECK enum vrs_err record_insert(struct partition *p, enum store_table t, struct record *r);
+/* Seals and replaces; r->version is the version that was read, afterwards the new one. */
+VRS_CHECK enum vrs_err record_update(struct partition *p, enum store_table t, struct record *r);
+VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
+                                     const struct record_id *id);
+VRS_CHECK enum vrs_err partition_next_order(struct partition *p, enum store_table t,
+                                            uint64_t *out); /* grows, cached */
+
+#endif

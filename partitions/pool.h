@@ -1,0 +1,61 @@
+/* The worker threads that own the partitions.  A municipality belongs to one worker for ever; its
+ * jobs run in order, each in a savepoint of the worker's current transaction, and all that were
+ * waiting are committed at once (natural group commit). */
+#ifndef PARTITIONS_POOL_H
+#define PARTITIONS_POOL_H
+
+#include "lib/worker.h"
+#include "partitions/partition.h"
+
+struct event_base;
+struct pool;
+
+enum pool_flag {
+    POOL_CREATE = 1, /* may make the partition's file; without it an absent file is ERR_NOT_FOUND
+                        and run is not called (an inquiry never creates a file) */
+};
+
+/* Embed it first. Zero it, set municipality, flags, run, done. */
+struct pool_job {
+    struct worker_job job; /* the pool's */
+    char municipality[7];
+    unsigned flags;
+    /* On the worker, inside the transaction.  Anything but VRS_OK undoes this job alone. It may run
+     * again from the start if a commit shared with others had to be repeated: it must only write
+     * through `p` and to memory that it resets itself. */
+    enum vrs_err (*run)(struct pool_job *job, struct partition *p);
+    /* On the loop.  err: VRS_OK committed and durable; ERR_STORAGE surely not stored; ERR_UNKNOWN;
+     * else what run returned (nothing of it is stored). */
+    void (*done)(struct pool_job *job);
+    enum vrs_err err;
+    struct vrs_fault fault;
+    struct pool *pool;
+    unsigned worker_index; /* which worker runs it: for per-worker objects (number client) */
+};
+
+struct pool_options {
+    const struct store_engine *engine;
+    const char *dir;
+    struct keyring *keys;
+    unsigned workers;    /* 1..16 */
+    size_t max_open;     /* handles kept open over all workers, LRU above */
+    size_t max_queued;   /* per worker */
+    /* Called on the worker when a partition has been opened, inside its own transaction: marks
+     * inquiries that a crash cut off as aborted, finds unsent outcomes. May be NULL. */
+    enum vrs_err (*opened)(struct partition *p, void *arg);
+    void *arg;
+};
+
+VRS_CHECK enum vrs_err pool_open(struct event_base *base, const struct pool_options *o,
+                                 struct pool **out, struct vrs_fault *fault);
+void pool_close(struct pool **p); /* finishes what is queued */
+VRS_CHECK enum vrs_err pool_submit(struct pool *p, struct pool_job *job);
+/* Outside the transaction, on the worker, with no other job in flight on that partition: backup and
+ * restore.  run gets NULL while `closed` is set (the file may be replaced). */
+VRS_CHECK enum vrs_err pool_submit_exclusive(struct pool *p, struct pool_job *job, bool closed);
+/* Codes that have a file, sorted; returns how many, fills at most cap. */
+size_t pool_list(struct pool *p, char (*codes)[7], size_t cap);
+bool pool_exists(struct pool *p, const char *municipality); /* no I/O beyond one stat */
+size_t pool_open_files(const struct pool *p);
+
+#endif

@@ -1,0 +1,184 @@
+/* The line: what the inside (vrs-server) and tablet-api say to each other.  The inside opens every
+ * connection (HTTPS, mutual TLS, an authority of its own); tablet-api never connects anywhere.
+ *
+ * Bodies are lib/wire messages, content type application/vnd.vrs.line.  Shared by both programs:
+ * this header and line.c hold no secrets and no storage.
+ *
+ *   POST /line/v1/pull      LINE_PULL      → LINE_PULLED     long poll: answers at once when there
+ *                                                            is anything, else after wait_ms
+ *   POST /line/v1/outcomes  LINE_OUTCOMES  → LINE_ACKED      only after they are durable outside
+ *   POST /line/v1/answers   LINE_ANSWERS   → LINE_ACKED      answers to coupon queries
+ *   PUT  /line/v1/snapshot  signed JSON    → 204; 409 when not newer; 422 bad signature
+ *   POST /line/v1/replay    LINE_REPLAY    → LINE_PULLED     entries of one municipality after a
+ *                                                            restore, settled ones too
+ */
+#ifndef TABLET_API_LINE_H
+#define TABLET_API_LINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buffer.h"
+#include "lib/err.h"
+
+#define LINE_CONTENT_TYPE "application/vnd.vrs.line"
+
+enum { LINE_RECEIPT_BYTES = 16, LINE_MAX_ENTRIES = 1000, LINE_MAX_BODY = 4 << 20 };
+
+enum line_entry_kind {
+    LINE_DOSE = 1,   /* a reading */
+    LINE_CANCEL = 2, /* :cancel of a receipt by the same terminal */
+    LINE_EVENT = 3,  /* log-in, refusal or alert of the Internet side; municipality "000000" */
+};
+
+/* One durable, sealed inbox entry.  `sealed` is crypto_sealer's form; its AAD is line_aad(). */
+struct line_entry {
+    uint64_t seq;   /* inbox order, grows, never reused */
+    uint64_t epoch; /* of the inbox: a new number when an inbox is made or restored */
+    enum line_entry_kind kind;
+    uint8_t receipt[LINE_RECEIPT_BYTES]; /* random */
+    char municipality[7];                /* of the coupon */
+    int64_t received_ms;                 /* UTC: 登録日時 */
+    const uint8_t *sealed;
+    size_t sealed_len;
+};
+
+/* AAD of a sealed entry: kind, receipt, municipality, received_ms. */
+void line_aad(const struct line_entry *e, struct buffer *out);
+
+/* A coupons:check that waits for the inside: nothing of it is stored outside. */
+struct line_query {
+    uint64_t id;
+    char municipality[7];      /* of the coupon */
+    char site_municipality[7]; /* of the terminal's site, "" unknown: decides how much is told */
+    const uint8_t *sealed;     /* the 18 digits, sealed; AAD = "query" + id */
+    size_t sealed_len;
+};
+
+/* The plaintext inside a sealed LINE_DOSE / LINE_CANCEL entry (wire fields). */
+struct line_dose {
+    char ocr_line[19];      /* the coupon, normalised */
+    bool given;             /* status given / not_given */
+    char vaccinated_on[11]; /* YYYY-MM-DD */
+    char product[40];
+    char lot[64];           /* as typed */
+    char site[256];
+    char physician[128];
+    char read_by[16];       /* ocr qr nw7 manual punch */
+    int64_t read_at_ms;     /* -1 absent */
+    char terminal[64];      /* certificate CN */
+    char staff[64];         /* user id, "" for system clients */
+    bool clock_warning;     /* the terminal's clock was wrong */
+};
+void line_dose_encode(const struct line_dose *d, struct buffer *out);
+VRS_CHECK enum vrs_err line_dose_decode(const void *p, size_t n, struct line_dose *out);
+
+struct line_cancel {
+    uint8_t receipt[LINE_RECEIPT_BYTES]; /* of the claim to cancel */
+    char terminal[64];
+    char staff[64];
+    char reason[512];
+};
+void line_cancel_encode(const struct line_cancel *c, struct buffer *out);
+VRS_CHECK enum vrs_err line_cancel_decode(const void *p, size_t n, struct line_cancel *out);
+
+struct line_event {
+    char name[48];     /* "session.opened", "session.refused", "terminal.revoked_used" … */
+    char terminal[64];
+    char staff[64];
+    char source[48];   /* peer address */
+    int64_t at_ms;
+};
+void line_event_encode(const struct line_event *e, struct buffer *out);
+VRS_CHECK enum vrs_err line_event_decode(const void *p, size_t n, struct line_event *out);
+
+/* Outcome of an entry: no personal data in it. */
+enum line_outcome {
+    LINE_PENDING = 0,
+    LINE_RECORDED = 1,
+    LINE_RECORDED_FOR_REVIEW = 2,
+    LINE_WAITING_FOR_COUPON = 3, /* may become one of the final ones later, once */
+    LINE_CONFLICT = 4,
+    LINE_DUPLICATE = 5,
+    LINE_CANCELLED = 6,          /* a cancel entry that took effect; also the claim it cancelled */
+    LINE_CANCEL_REFUSED = 7,     /* other terminal, other day, no such claim */
+    LINE_NOTED = 8,              /* an event */
+};
+const char *line_outcome_name(enum line_outcome o); /* "recorded_for_review" */
+bool line_outcome_final(enum line_outcome o);       /* all but pending and waiting */
+
+struct line_result {
+    uint8_t receipt[LINE_RECEIPT_BYTES];
+    enum line_outcome outcome;
+    char dose_id[33];    /* hex, "" none */
+    char warnings[512];  /* space-separated codes (rules.json names): texts are looked up outside */
+};
+
+enum line_message { LINE_PULL = 1, LINE_PULLED, LINE_OUTCOMES, LINE_ACKED, LINE_ANSWERS, LINE_REPLAY };
+
+struct line_pull {
+    uint64_t after_seq; /* unsettled entries with seq above this */
+    uint64_t max;
+    uint64_t wait_ms;
+};
+void line_pull_encode(const struct line_pull *p, struct buffer *out);
+VRS_CHECK enum vrs_err line_pull_decode(const void *p, size_t n, struct line_pull *out);
+
+struct line_replay {
+    char municipality[7];
+    uint64_t after_seq;
+    uint64_t max;
+};
+void line_replay_encode(const struct line_replay *p, struct buffer *out);
+VRS_CHECK enum vrs_err line_replay_decode(const void *p, size_t n, struct line_replay *out);
+
+/* LINE_PULLED: begin, then entries and queries, in any number. The header also carries tablet-api's
+ * snapshot version (so the inside knows whether to push), its inbox depth and wall clock. */
+struct line_pulled_head {
+    uint64_t snapshot_version;
+    uint64_t depth;     /* entries without outcome */
+    int64_t oldest_ms;  /* received_ms of the oldest of them, 0 none */
+    int64_t now_ms;
+};
+void line_pulled_begin(const struct line_pulled_head *h, struct buffer *out);
+void line_pulled_entry(const struct line_entry *e, struct buffer *out);
+void line_pulled_query(const struct line_query *q, struct buffer *out);
+/* Entries and queries borrow from the body.  Callbacks may be NULL. */
+VRS_CHECK enum vrs_err line_pulled_decode(const void *p, size_t n, struct line_pulled_head *h,
+                                          enum vrs_err (*entry)(const struct line_entry *, void *),
+                                          enum vrs_err (*query)(const struct line_query *, void *),
+                                          void *arg);
+
+void line_outcomes_begin(struct buffer *out);
+void line_outcomes_add(const struct line_result *r, struct buffer *out);
+VRS_CHECK enum vrs_err line_outcomes_decode(const void *p, size_t n,
+                                            enum vrs_err (*each)(const struct line_result *, void *),
+                                            void *arg);
+
+/* LINE_ACKED: the receipts that are durable outside now. */
+void line_acked_begin(struct buffer *out);
+void line_acked_add(const uint8_t receipt[LINE_RECEIPT_BYTES], struct buffer *out);
+VRS_CHECK enum vrs_err line_acked_decode(const void *p, size_t n,
+                                         void (*each)(const uint8_t receipt[LINE_RECEIPT_BYTES],
+                                                      void *), void *arg);
+
+enum line_coupon_status {
+    LINE_COUPON_OK = 1, LINE_COUPON_UNKNOWN, LINE_COUPON_RECORDED, LINE_COUPON_MOVED_OUT
+};
+void line_answers_begin(struct buffer *out);
+void line_answers_add(uint64_t query_id, enum line_coupon_status status, struct buffer *out);
+VRS_CHECK enum vrs_err line_answers_decode(const void *p, size_t n,
+                                           void (*each)(uint64_t, enum line_coupon_status, void *),
+                                           void *arg);
+
+/* The snapshot (PUT body, JSON):
+ * {"signature": base64 Ed25519 over the exact bytes of `snapshot`, "snapshot": "<JSON text>"}
+ * snapshot text: {"version": n, "made_at": RFC 3339, "max_age_s": n, "inbox_key": base64 X25519,
+ *  "users": [{"user_id","password_hash","roles":["site_staff"],"rights":["dose.post",…],
+ *             "municipality_code","site","valid_until":"YYYY-MM-DD"}],
+ *  "revoked": ["serial hex", …],
+ *  "system_clients": [{"fingerprint": hex, "name", "rights": […]}]}
+ * tablet-api knows the verification key from its configuration. */
+
+#endif
