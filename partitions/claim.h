@@ -1,0 +1,95 @@
+/* A claim is one accepted reading of a coupon: one receipt, one row, for ever.  A dose is a claim
+ * in state RECORDED or REVIEW; its row id is the dose_id.  Nothing overwrites a claim: a correction
+ * is a new version and the old one moves to claim_history with who, when and why.
+ *
+ *              ┌────────────► RECORDED ◄──┐ settle / coupon registered
+ *   a reading ─┼────────────► REVIEW ─────┤
+ *              ├──► WAITING ──────────────┤ (unknown coupon; becomes one of the others once)
+ *              ├──► CONFLICT ─────────────┤ (second claim to a dose number)
+ *              ├──► DUPLICATE             │ (same status, date, product, lot: notes only)
+ *              └──► VISIT                 ▼ (予診のみ: occupies no dose number)
+ *                                     CANCELLED (also REJECTED by a settlement)
+ */
+#ifndef PARTITIONS_CLAIM_H
+#define PARTITIONS_CLAIM_H
+
+#include "lib/clock.h"
+#include "ocr-ingest/coupon.h"
+#include "partitions/partition.h"
+
+enum claim_state {
+    CLAIM_RECORDED = 1,
+    CLAIM_REVIEW = 2,
+    CLAIM_WAITING = 3,
+    CLAIM_CONFLICT = 4,
+    CLAIM_DUPLICATE = 5,
+    CLAIM_VISIT = 6,
+    CLAIM_CANCELLED = 7,
+};
+
+enum { CLAIM_RECEIPT_BYTES = 16 };
+
+struct claim {
+    struct record_id id; /* dose_id */
+    uint64_t version;
+    uint32_t generation;
+    enum claim_state state;
+    uint8_t receipt[CLAIM_RECEIPT_BYTES]; /* all zero: entered inside (import, console) */
+    struct coupon coupon;
+    bool has_person;
+    struct record_id person;
+    bool given; /* status: given / not_given */
+    struct civil_date vaccinated_on;
+    char product[40];
+    char lot[64];      /* as typed */
+    char site[256];
+    char physician[128];
+    char read_by[16];
+    char terminal[64];
+    char staff[64];
+    char origin[16];   /* "tablet", "import", "console", "inquiry" */
+    char reasons[512]; /* space-separated rule names: why it is in review; also warnings */
+    char notes[512];   /* other differences of duplicates, settlement notes */
+    struct record_id duplicate_of; /* DUPLICATE: the claim it repeats */
+    int64_t registered_ms; /* 登録日時 (when the outside received it) */
+    int64_t read_at_ms;    /* -1 absent */
+    /* last change */
+    char changed_by[64];
+    char change_reason[512];
+    int64_t changed_ms;
+    bool cancelled_by_terminal;
+    /* hand-over of the outcome: set until tablet-api durably has the present state (order column
+     * holds it too: scans for unsent ones are by state of table order > 0) */
+    bool outcome_unsent;
+};
+
+void claim_init(struct claim *c); /* zeros, new id, read_at -1 */
+void claim_wipe(struct claim *c);
+VRS_CHECK enum vrs_err claim_get(struct partition *p, const struct record_id *id,
+                                 struct claim *out);
+VRS_CHECK enum vrs_err claim_by_receipt(struct partition *p, const uint8_t *receipt,
+                                        struct claim *out);
+typedef enum vrs_err claim_fn(struct claim *c, void *arg);
+/* Claims to (coupon, dose number), oldest first, all states. */
+VRS_CHECK enum vrs_err claims_of_turn(struct partition *p, const struct coupon *c, claim_fn *fn,
+                                      void *arg);
+VRS_CHECK enum vrs_err claims_of_coupon(struct partition *p, const char *coupon_number,
+                                        claim_fn *fn, void *arg);
+/* All claims of a person over all own coupons, oldest first. */
+VRS_CHECK enum vrs_err claims_of_person(struct partition *p, const struct record_id *person,
+                                        claim_fn *fn, void *arg);
+/* By state (REVIEW, CONFLICT, WAITING: the work list), order after, at most limit. */
+VRS_CHECK enum vrs_err claims_in_state(struct partition *p, enum claim_state s, uint64_t after,
+                                       uint64_t limit, claim_fn *fn, void *arg);
+VRS_CHECK enum vrs_err claim_insert(struct partition *p, struct claim *c);
+/* Keeps the old version in claim_history.  changed_by, change_reason, changed_ms say why. */
+VRS_CHECK enum vrs_err claim_update(struct partition *p, struct claim *c);
+/* Only the hand-over mark changes: no history, no new version. */
+VRS_CHECK enum vrs_err claim_mark_sent(struct partition *p, const uint8_t *receipt);
+VRS_CHECK enum vrs_err claims_unsent(struct partition *p, uint64_t limit, claim_fn *fn, void *arg);
+VRS_CHECK enum vrs_err claim_history(struct partition *p, const struct record_id *id, claim_fn *fn,
+                                     void *arg); /* oldest first, without the present one */
+VRS_CHECK enum vrs_err claim_erase_of(struct partition *p, const struct record_id *person,
+                                      uint64_t *erased);
+
+#endif

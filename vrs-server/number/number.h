@@ -1,0 +1,86 @@
+/* What vrs-server and vrs-number say to each other over the unix socket, and vrs-server's client.
+ *
+ * 個人番号 live only in vrs-number: own program, uid, keys and files.  The socket checks the peer's
+ * credentials (uid of vrs-server).  Messages: u32be length, then lib/wire fields; an unexpected one
+ * ends the connection.  Every answer carries the request's 64-bit id.
+ *
+ *   PUT     municipality, row id, number, right → ok          idempotent under the row id
+ *   MATCH   municipality, number, right+purpose → row id or none; a read-only look-up that leaves
+ *                                                 nothing, creates nothing (rule 6)
+ *   REVEAL  municipality, row id, right, purpose, user → number; journalled and durable first
+ *   ERASE   municipality, row id → ok (also when absent)
+ *   LIST    municipality, after row id → row ids           orphan sweep; no numbers
+ *   BACKUP  municipality, name → ok                        sealed copy into its own folder
+ *   RESTORE municipality, name → ok
+ *   STATUS  → key=value lines (PRAGMA read-back, sandbox, counts)
+ * The right of the acting user ("number.use" …) is in the message and checked again here (C51):
+ * no right or purpose, no look-up. */
+#ifndef VRS_SERVER_NUMBER_NUMBER_H
+#define VRS_SERVER_NUMBER_NUMBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buffer.h"
+#include "lib/err.h"
+#include "partitions/partition.h"
+
+/* Twelve digits.  Wipe it (secret_wipe) as soon as it was used. */
+struct personal_number {
+    char digits[13];
+};
+
+enum number_verb {
+    NUMBER_PUT = 1, NUMBER_MATCH, NUMBER_REVEAL, NUMBER_ERASE, NUMBER_LIST, NUMBER_BACKUP,
+    NUMBER_RESTORE, NUMBER_STATUS, NUMBER_ANSWER = 100
+};
+
+/* Field tags of both directions. */
+enum number_tag {
+    NUMBER_T_VERB = 1, NUMBER_T_ID, NUMBER_T_MUNICIPALITY, NUMBER_T_ROW, NUMBER_T_NUMBER,
+    NUMBER_T_RIGHT, NUMBER_T_PURPOSE, NUMBER_T_USER, NUMBER_T_NAME, NUMBER_T_ERR, NUMBER_T_TEXT
+};
+
+enum { NUMBER_MAX_MESSAGE = 1 << 16 };
+
+/* Who asks and why; borrowed. */
+struct number_access {
+    const char *right;   /* e.g. "number.register", "inquire", "number.reveal", "certificate" */
+    const char *purpose; /* closed list, e.g. "transfer_in" */
+    const char *user;
+};
+
+/* One client belongs to one worker thread: blocking, with a deadline for each call, reconnects.
+ * Errors: ERR_NUMBER_AWAY (not asked), ERR_UNKNOWN (asked, no answer), what vrs-number answered. */
+struct number_client;
+VRS_CHECK enum vrs_err number_client_open(const char *socket_path, int64_t deadline_ms,
+                                          struct number_client **out);
+void number_client_close(struct number_client **c);
+VRS_CHECK enum vrs_err number_put(struct number_client *c, const char *municipality,
+                                  const struct record_id *row, const struct personal_number *n,
+                                  const struct number_access *why);
+/* Many puts in flight at once, one durable answer for all: for imports. errs[i] per item. */
+VRS_CHECK enum vrs_err number_put_many(struct number_client *c, const char *municipality,
+                                       const struct record_id *rows,
+                                       const struct personal_number *n, size_t count,
+                                       const struct number_access *why, enum vrs_err *errs);
+/* ERR_NOT_FOUND: none. */
+VRS_CHECK enum vrs_err number_match(struct number_client *c, const char *municipality,
+                                    const struct personal_number *n,
+                                    const struct number_access *why, struct record_id *row);
+VRS_CHECK enum vrs_err number_reveal(struct number_client *c, const char *municipality,
+                                     const struct record_id *row, const struct number_access *why,
+                                     struct personal_number *out);
+VRS_CHECK enum vrs_err number_erase(struct number_client *c, const char *municipality,
+                                    const struct record_id *row);
+typedef enum vrs_err number_row_fn(const struct record_id *row, void *arg);
+VRS_CHECK enum vrs_err number_list(struct number_client *c, const char *municipality,
+                                   number_row_fn *fn, void *arg);
+VRS_CHECK enum vrs_err number_backup(struct number_client *c, const char *municipality,
+                                     const char *name);
+VRS_CHECK enum vrs_err number_restore(struct number_client *c, const char *municipality,
+                                      const char *name);
+VRS_CHECK enum vrs_err number_status(struct number_client *c, struct buffer *text);
+
+#endif
