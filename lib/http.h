@@ -44,7 +44,9 @@ struct http_listener_options {
     const struct route *routes;   /* ends with a zeroed entry */
     struct http_limits limits;
     bool allow_any;
-    bool lower_priority_large;    /* reserved */
+    /* Called before every handler with route and peer known; false: it has answered (or will).
+     * NULL: none.  So that no handler can be reached past the program's gates. */
+    bool (*gate)(struct http_request *rq);
     void *arg;                    /* http_arg() of its requests */
 };
 

@@ -1,0 +1,68 @@
+/* One request of a clerk on its way: gates passed on the loop, work in a partition's transaction on
+ * its worker, answer on the loop after the commit.
+ *
+ * A handler on the loop reads what it needs and calls inside_run (or inside_step for several
+ * partitions in turn); `run` works inside the transaction, appends its log entry, and fills the
+ * answer; the answer leaves only when the commit is durable.  When `run` fails, its writes are
+ * undone, a log entry with the error's name is kept, and the problem is answered. */
+#ifndef VRS_SERVER_REQUEST_H
+#define VRS_SERVER_REQUEST_H
+
+#include "lib/json.h"
+#include "vrs-server/session.h"
+
+struct inside_request;
+typedef enum vrs_err inside_fn(struct inside_request *in, struct partition *p);
+typedef void inside_done_fn(struct inside_request *in);
+
+struct inside_request {
+    struct pool_job job; /* first */
+    struct server *server;
+    struct http_request *rq;
+    struct session session;   /* a copy: rights as they were at the gate */
+    struct log_actor actor;   /* of the session, for log entries */
+    const char *act;          /* stable name for the log: set by the handler, e.g. "dose.correct" */
+    const char *purpose;      /* default "vaccination_record" (予防接種事務) */
+    json_t *body;             /* parsed, owned; NULL when the route has none */
+    uint64_t if_match;        /* version, when the route needs If-Match */
+    const char *idempotency_key;
+    /* the answer */
+    int status;               /* default 200 */
+    const char *content_type; /* default application/json */
+    struct buffer answer;
+    uint64_t etag;            /* 0: none */
+    char location[120];
+    /* why not (set by run when it returns an error; both optional) */
+    char detail_ja[400];
+    json_t *problem_extra;    /* owned */
+    void *own;                /* the module's state, from http_arena */
+    inside_fn *run;
+    inside_done_fn *done;
+    enum vrs_err failed;      /* what run returned, when a log entry was kept for it */
+    bool has_if_match;
+};
+
+/* The context that session_gate made. */
+struct inside_request *inside_of(struct http_request *rq);
+/* Runs `run` in the session's own municipality (POOL_CREATE) with idempotency where the route has
+ * ROUTE_IDEMPOTENT, then answers. */
+void inside_run(struct inside_request *in, inside_fn *run);
+/* Runs `run` in any partition, then `done` on the loop with in->job.err (no answer is sent). */
+void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,
+                 inside_fn *run, inside_done_fn *done);
+/* Ends the request: in->answer, or the problem for `e`. */
+void inside_answer(struct inside_request *in, enum vrs_err e);
+/* Appends the one log entry of a request. */
+VRS_CHECK enum vrs_err inside_log(struct inside_request *in, struct partition *p,
+                                  const struct person *person, const struct record_id *subjects,
+                                  size_t subject_count, uint64_t count, const char *result,
+                                  const char *detail);
+/* Compact JSON of v (new reference, stolen) into in->answer. */
+VRS_CHECK enum vrs_err inside_json(struct inside_request *in, json_t *v);
+/* Reads in->body by a field table; errors name the field. */
+VRS_CHECK enum vrs_err inside_read(struct inside_request *in, const struct json_field *fields);
+/* {id} of the route; ERR_NOT_FOUND when it is no id. */
+VRS_CHECK enum vrs_err inside_id(struct inside_request *in, const char *param,
+                                 struct record_id *out);
+
+#endif
