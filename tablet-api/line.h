@@ -52,9 +52,10 @@ struct line_query {
     uint64_t id;
     char municipality[7];      /* of the coupon */
     char site_municipality[7]; /* of the terminal's site, "" unknown: decides how much is told */
-    const uint8_t *sealed;     /* the 18 digits, sealed; AAD = "query" + id */
+    const uint8_t *sealed;     /* the 18 digits, sealed; AAD = line_query_aad() */
     size_t sealed_len;
 };
+void line_query_aad(uint64_t id, struct buffer *out); /* "query" + id */
 
 /* The plaintext inside a sealed LINE_DOSE / LINE_CANCEL entry (wire fields). */
 struct line_dose {
@@ -62,14 +63,14 @@ struct line_dose {
     bool given;             /* status given / not_given */
     char vaccinated_on[11]; /* YYYY-MM-DD */
     char product[40];
-    char lot[64];           /* as typed */
+    char lot[64]; /* as typed */
     char site[256];
     char physician[128];
-    char read_by[16];       /* ocr qr nw7 manual punch */
-    int64_t read_at_ms;     /* -1 absent */
-    char terminal[64];      /* certificate CN */
-    char staff[64];         /* user id, "" for system clients */
-    bool clock_warning;     /* the terminal's clock was wrong */
+    char read_by[16];   /* ocr qr nw7 manual punch */
+    int64_t read_at_ms; /* -1 absent */
+    char terminal[64];  /* certificate CN */
+    char staff[64];     /* user id, "" for system clients */
+    bool clock_warning; /* the terminal's clock was wrong */
 };
 void line_dose_encode(const struct line_dose *d, struct buffer *out);
 VRS_CHECK enum vrs_err line_dose_decode(const void *p, size_t n, struct line_dose *out);
@@ -84,10 +85,10 @@ void line_cancel_encode(const struct line_cancel *c, struct buffer *out);
 VRS_CHECK enum vrs_err line_cancel_decode(const void *p, size_t n, struct line_cancel *out);
 
 struct line_event {
-    char name[48];     /* "session.opened", "session.refused", "terminal.revoked_used" … */
+    char name[48]; /* "session.opened", "session.refused", "terminal.revoked_used" … */
     char terminal[64];
     char staff[64];
-    char source[48];   /* peer address */
+    char source[48]; /* peer address */
     int64_t at_ms;
 };
 void line_event_encode(const struct line_event *e, struct buffer *out);
@@ -101,9 +102,9 @@ enum line_outcome {
     LINE_WAITING_FOR_COUPON = 3, /* may become one of the final ones later, once */
     LINE_CONFLICT = 4,
     LINE_DUPLICATE = 5,
-    LINE_CANCELLED = 6,          /* a cancel entry that took effect; also the claim it cancelled */
-    LINE_CANCEL_REFUSED = 7,     /* other terminal, other day, no such claim */
-    LINE_NOTED = 8,              /* an event */
+    LINE_CANCELLED = 6,      /* a cancel entry that took effect; also the claim it cancelled */
+    LINE_CANCEL_REFUSED = 7, /* other terminal, other day, no such claim */
+    LINE_NOTED = 8,          /* an event */
 };
 const char *line_outcome_name(enum line_outcome o); /* "recorded_for_review" */
 bool line_outcome_final(enum line_outcome o);       /* all but pending and waiting */
@@ -111,11 +112,18 @@ bool line_outcome_final(enum line_outcome o);       /* all but pending and waiti
 struct line_result {
     uint8_t receipt[LINE_RECEIPT_BYTES];
     enum line_outcome outcome;
-    char dose_id[33];    /* hex, "" none */
-    char warnings[512];  /* space-separated codes (rules.json names): texts are looked up outside */
+    char dose_id[33];   /* hex, "" none */
+    char warnings[512]; /* space-separated codes (rules.json names): texts are looked up outside */
 };
 
-enum line_message { LINE_PULL = 1, LINE_PULLED, LINE_OUTCOMES, LINE_ACKED, LINE_ANSWERS, LINE_REPLAY };
+enum line_message {
+    LINE_PULL = 1,
+    LINE_PULLED,
+    LINE_OUTCOMES,
+    LINE_ACKED,
+    LINE_ANSWERS,
+    LINE_REPLAY
+};
 
 struct line_pull {
     uint64_t after_seq; /* unsettled entries with seq above this */
@@ -137,8 +145,8 @@ VRS_CHECK enum vrs_err line_replay_decode(const void *p, size_t n, struct line_r
  * snapshot version (so the inside knows whether to push), its inbox depth and wall clock. */
 struct line_pulled_head {
     uint64_t snapshot_version;
-    uint64_t depth;     /* entries without outcome */
-    int64_t oldest_ms;  /* received_ms of the oldest of them, 0 none */
+    uint64_t depth;    /* entries without outcome */
+    int64_t oldest_ms; /* received_ms of the oldest of them, 0 none */
     int64_t now_ms;
 };
 void line_pulled_begin(const struct line_pulled_head *h, struct buffer *out);
@@ -152,19 +160,22 @@ VRS_CHECK enum vrs_err line_pulled_decode(const void *p, size_t n, struct line_p
 
 void line_outcomes_begin(struct buffer *out);
 void line_outcomes_add(const struct line_result *r, struct buffer *out);
-VRS_CHECK enum vrs_err line_outcomes_decode(const void *p, size_t n,
-                                            enum vrs_err (*each)(const struct line_result *, void *),
-                                            void *arg);
+VRS_CHECK enum vrs_err
+line_outcomes_decode(const void *p, size_t n,
+                     enum vrs_err (*each)(const struct line_result *, void *), void *arg);
 
 /* LINE_ACKED: the receipts that are durable outside now. */
 void line_acked_begin(struct buffer *out);
 void line_acked_add(const uint8_t receipt[LINE_RECEIPT_BYTES], struct buffer *out);
-VRS_CHECK enum vrs_err line_acked_decode(const void *p, size_t n,
-                                         void (*each)(const uint8_t receipt[LINE_RECEIPT_BYTES],
-                                                      void *), void *arg);
+VRS_CHECK enum vrs_err
+line_acked_decode(const void *p, size_t n,
+                  void (*each)(const uint8_t receipt[LINE_RECEIPT_BYTES], void *), void *arg);
 
 enum line_coupon_status {
-    LINE_COUPON_OK = 1, LINE_COUPON_UNKNOWN, LINE_COUPON_RECORDED, LINE_COUPON_MOVED_OUT
+    LINE_COUPON_OK = 1,
+    LINE_COUPON_UNKNOWN,
+    LINE_COUPON_RECORDED,
+    LINE_COUPON_MOVED_OUT
 };
 void line_answers_begin(struct buffer *out);
 void line_answers_add(uint64_t query_id, enum line_coupon_status status, struct buffer *out);
