@@ -39,7 +39,7 @@ struct route_match {
     const struct route *route; /* NULL: none */
     bool other_method;         /* the path exists with another method: 405 */
     struct {
-        const char *name; /* borrowed from the table */
+        const char *name; /* borrowed from the table: ends at '}' */
         char value[80];
     } param[ROUTE_MAX_PARAMS];
     size_t params;
