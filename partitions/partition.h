@@ -72,6 +72,11 @@ VRS_CHECK enum vrs_err record_insert(struct partition *p, enum store_table t, st
 VRS_CHECK enum vrs_err record_update(struct partition *p, enum store_table t, struct record *r);
 VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
                                      const struct record_id *id);
+/* A part of a job that may be undone alone (nests).  After an undo everything cached of the
+ * transaction (log head, next orders) is read again. */
+VRS_CHECK enum vrs_err partition_savepoint(struct partition *p);
+VRS_CHECK enum vrs_err partition_release(struct partition *p);
+VRS_CHECK enum vrs_err partition_undo(struct partition *p);
 VRS_CHECK enum vrs_err partition_next_order(struct partition *p, enum store_table t,
                                             uint64_t *out); /* grows, cached */
 

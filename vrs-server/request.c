@@ -1,0 +1,221 @@
+#include "vrs-server/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "partitions/exchange.h"
+
+static const char default_purpose[] = "vaccination_record"; /* 予防接種事務 */
+
+struct inside_request *inside_of(struct http_request *rq)
+{
+    return http_context(rq);
+}
+
+/* --- inside the transaction --- */
+
+enum vrs_err inside_log(struct inside_request *in, struct partition *p, const struct person *person,
+                        const struct record_id *subjects, size_t subject_count, uint64_t count,
+                        const char *result, const char *detail)
+{
+    struct log_entry entry = {
+        .actor = in->actor,
+        .act = in->act,
+        .purpose = in->purpose != NULL ? in->purpose : default_purpose,
+        .result = result,
+        .detail = detail,
+        .count = count,
+        .person = person,
+        .subjects = subjects,
+        .subject_count = subject_count,
+    };
+    return access_log_append(p, &entry, NULL);
+}
+
+/* A pool job may be run again from the start: what an earlier run left behind goes. */
+static void answer_reset(struct inside_request *in)
+{
+    buffer_clear(&in->answer);
+    in->status = 200;
+    in->etag = 0;
+    in->location[0] = '\0';
+    in->detail_ja[0] = '\0';
+    in->failed = VRS_OK;
+    if (in->problem_extra != NULL) {
+        json_decref(in->problem_extra);
+        in->problem_extra = NULL;
+    }
+}
+
+/* Keeps a refusal on record: what `run` wrote is undone, the entry that names the error stays. */
+static enum vrs_err run_logged(struct inside_request *in, struct partition *p)
+{
+    enum vrs_err e = partition_savepoint(p);
+    if (e != VRS_OK)
+        return e;
+    e = in->run(in, p);
+    if (e == VRS_OK)
+        return partition_release(p);
+    if (e == ERR_STORAGE || e == ERR_UNKNOWN)
+        return e;
+    enum vrs_err undone = partition_undo(p);
+    if (undone != VRS_OK)
+        return undone;
+    undone = inside_log(in, p, NULL, NULL, 0, 0, err_name(e), NULL);
+    if (undone != VRS_OK)
+        return undone;
+    in->failed = e;
+    return VRS_OK;
+}
+
+static enum vrs_err run_once(struct inside_request *in, struct partition *p)
+{
+    struct idempotent first = {0};
+    bool seen = false;
+    size_t len;
+    const void *body = http_body(in->rq, &len);
+    buffer_init(&first.answer, in->answer.max);
+    enum vrs_err e = idempotency_look(p, in->idempotency_key, body, len, &seen, &first);
+    if (e == VRS_OK && seen) {
+        in->status = first.status;
+        if (!buffer_put(&in->answer, first.answer.data, first.answer.len))
+            e = ERR_MEMORY;
+        if (e == VRS_OK)
+            e = inside_log(in, p, NULL, NULL, 0, 0, "repeated", NULL);
+    } else if (e == VRS_OK) {
+        e = run_logged(in, p);
+        if (e == VRS_OK && in->failed == VRS_OK)
+            e = idempotency_keep(p, in->idempotency_key, body, len, in->status, in->answer.data,
+                                 in->answer.len);
+    }
+    buffer_fini(&first.answer);
+    return e;
+}
+
+static enum vrs_err job_run(struct pool_job *job, struct partition *p)
+{
+    struct inside_request *in = (struct inside_request *)job;
+    answer_reset(in);
+    return in->idempotency_key != NULL ? run_once(in, p) : run_logged(in, p);
+}
+
+static enum vrs_err step_run(struct pool_job *job, struct partition *p)
+{
+    struct inside_request *in = (struct inside_request *)job;
+    answer_reset(in);
+    return in->run(in, p);
+}
+
+/* --- on the loop --- */
+
+static void job_done(struct pool_job *job)
+{
+    struct inside_request *in = (struct inside_request *)job;
+    enum vrs_err e = job->err;
+    /* Rule 8: nothing is shown or changed that could not be logged. */
+    if (e == ERR_STORAGE && http_route(in->rq)->method == ROUTE_GET)
+        e = ERR_LOG_UNWRITABLE;
+    if (e == VRS_OK)
+        e = in->failed;
+    inside_answer(in, e);
+}
+
+static void step_done(struct pool_job *job)
+{
+    struct inside_request *in = (struct inside_request *)job;
+    in->done(in);
+}
+
+static void submit(struct inside_request *in, const char *municipality, unsigned flags)
+{
+    memcpy(in->job.municipality, municipality, sizeof in->job.municipality - 1);
+    in->job.municipality[sizeof in->job.municipality - 1] = '\0';
+    in->job.flags = flags;
+    in->job.err = VRS_OK;
+    enum vrs_err e = pool_submit(in->server->pool, &in->job);
+    if (e != VRS_OK)
+        inside_answer(in, e);
+}
+
+void inside_run(struct inside_request *in, inside_fn *run)
+{
+    in->run = run;
+    in->job.run = job_run;
+    in->job.done = job_done;
+    submit(in, in->session.municipality, POOL_CREATE);
+}
+
+void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,
+                 inside_fn *run, inside_done_fn *done)
+{
+    in->run = run;
+    in->done = done;
+    in->job.run = step_run;
+    in->job.done = step_done;
+    submit(in, municipality, pool_flags);
+}
+
+/* Retires the request: everything it owned, wiped, goes before the arena does. */
+static void inside_fini(struct inside_request *in)
+{
+    buffer_fini(&in->answer);
+    json_decref(in->body);
+    json_decref(in->problem_extra);
+    in->body = NULL;
+    in->problem_extra = NULL;
+}
+
+void inside_answer(struct inside_request *in, enum vrs_err e)
+{
+    struct http_request *rq = in->rq;
+    if (e == VRS_OK && in->answer.failed)
+        e = ERR_MEMORY;
+    if (e != VRS_OK) {
+        if (err_status(e) >= 500)
+            log_fault(LOG_ERROR, "request.failed", &in->job.fault);
+        http_problem(rq, e, in->detail_ja[0] != '\0' ? in->detail_ja : NULL, in->problem_extra);
+        inside_fini(in);
+        return;
+    }
+    if (in->etag != 0) {
+        const char *etag = arena_printf(http_arena(rq), "\"%llu\"", (unsigned long long)in->etag);
+        if (etag != NULL)
+            http_set_header(rq, "ETag", etag);
+    }
+    if (in->location[0] != '\0')
+        http_set_header(rq, "Location", in->location);
+    struct buffer answer = in->answer;
+    buffer_init(&in->answer, 0);
+    const char *type = in->content_type != NULL ? in->content_type : "application/json";
+    int status = in->status;
+    inside_fini(in);
+    http_reply(rq, status, type, answer.data, answer.len);
+    buffer_fini(&answer);
+}
+
+enum vrs_err inside_json(struct inside_request *in, json_t *v)
+{
+    bool ok = v != NULL && json_write(&in->answer, v);
+    json_decref(v);
+    return ok ? VRS_OK : ERR_MEMORY;
+}
+
+enum vrs_err inside_read(struct inside_request *in, const struct json_field *fields)
+{
+    struct vrs_fault fault = {0};
+    enum vrs_err e = json_read(in->body, fields, &fault);
+    if (e != VRS_OK && fault.text[0] != '\0') {
+        if (in->problem_extra != NULL)
+            json_decref(in->problem_extra);
+        in->problem_extra = json_pack("{s:s}", "field", fault.text);
+    }
+    return e;
+}
+
+enum vrs_err inside_id(struct inside_request *in, const char *param, struct record_id *out)
+{
+    const char *text = http_param(in->rq, param);
+    return text != NULL && record_id_parse(text, out) ? VRS_OK : ERR_NOT_FOUND;
+}
