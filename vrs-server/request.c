@@ -9,9 +9,33 @@
 
 static const char default_purpose[] = "vaccination_record"; /* 予防接種事務 */
 
+enum { ANSWER_MAX_BYTES = 64 << 20 };
+
+struct inside_request *inside_make(struct http_request *rq)
+{
+    struct inside_request *in = arena_alloc(http_arena(rq), sizeof *in);
+    if (in == NULL)
+        return NULL;
+    in->server = http_arg(rq);
+    in->rq = rq;
+    in->status = 200;
+    in->actor.source = "lgwan";
+    buffer_init(&in->answer, ANSWER_MAX_BYTES);
+    http_set_context(rq, in);
+    return in;
+}
+
 struct inside_request *inside_of(struct http_request *rq)
 {
     return http_context(rq);
+}
+
+void inside_set_session(struct inside_request *in, const struct session *session)
+{
+    in->session = *session;
+    in->actor.user = in->session.user;
+    in->actor.section = in->session.section;
+    in->actor.terminal = in->session.terminal;
 }
 
 /* --- inside the transaction --- */
@@ -145,6 +169,20 @@ void inside_run(struct inside_request *in, inside_fn *run)
     in->job.run = job_run;
     in->job.done = job_done;
     submit(in, in->session.municipality, POOL_CREATE);
+}
+
+static enum vrs_err refused(struct inside_request *in, struct partition *p)
+{
+    (void)p;
+    return in->refusal;
+}
+
+void inside_refuse(struct inside_request *in, enum vrs_err e)
+{
+    in->refusal = e;
+    in->idempotency_key = NULL;
+    in->act = "request.refused";
+    inside_run(in, refused);
 }
 
 void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,

@@ -39,11 +39,16 @@ struct inside_request {
     inside_fn *run;
     inside_done_fn *done;
     enum vrs_err failed;      /* what run returned, when a log entry was kept for it */
-    bool has_if_match;
+    enum vrs_err refusal;     /* inside_refuse */
 };
 
-/* The context that session_gate made. */
+/* Made by the gate and kept as the request's context; NULL when out of memory. */
+struct inside_request *inside_make(struct http_request *rq);
 struct inside_request *inside_of(struct http_request *rq);
+/* Sets the session (and the actor from it). */
+void inside_set_session(struct inside_request *in, const struct session *session);
+/* A refusal at a gate: logged in the session's municipality, then answered. */
+void inside_refuse(struct inside_request *in, enum vrs_err e);
 /* Runs `run` in the session's own municipality (POOL_CREATE) with idempotency where the route has
  * ROUTE_IDEMPOTENT, then answers. */
 void inside_run(struct inside_request *in, inside_fn *run);

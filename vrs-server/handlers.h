@@ -1,0 +1,50 @@
+/* The handlers that routes.c names; each stands in the file named above its group.  All run on the
+ * loop, behind the gates (session.h), with their context from inside_of(). */
+#ifndef VRS_SERVER_HANDLERS_H
+#define VRS_SERVER_HANDLERS_H
+
+struct http_request;
+
+/* residents.c */
+void residents_search(struct http_request *rq);
+void residents_get(struct http_request *rq);
+void residents_patch(struct http_request *rq);
+void residents_erase(struct http_request *rq);
+void residents_flag(struct http_request *rq);
+void residents_reveal_number(struct http_request *rq);
+/* doses.c */
+void doses_of_resident(struct http_request *rq);
+void doses_correct(struct http_request *rq);
+void doses_cancel(struct http_request *rq);
+void doses_move(struct http_request *rq);
+void doses_history(struct http_request *rq);
+/* reviews.c */
+void reviews_list(struct http_request *rq);
+void reviews_settle(struct http_request *rq);
+/* imports.c */
+void imports_create(struct http_request *rq);
+void imports_content(struct http_request *rq);
+void imports_check(struct http_request *rq);
+void imports_commit(struct http_request *rq);
+void imports_get(struct http_request *rq);
+void imports_results(struct http_request *rq);
+/* inquiries.c */
+void inquiries_ask(struct http_request *rq);
+void inquiries_get(struct http_request *rq);
+void inquiries_take_over(struct http_request *rq);
+void held_list_get(struct http_request *rq);
+void held_approve(struct http_request *rq);
+void held_refuse(struct http_request *rq);
+/* records.c: provisions and the access log */
+void provisions_list(struct http_request *rq);
+void access_log_list(struct http_request *rq);
+void access_log_resident(struct http_request *rq);
+/* certificates.c */
+void certificates_lookup(struct http_request *rq);
+/* exports.c */
+void exports_ledger(struct http_request *rq);
+void exports_waiting(struct http_request *rq);
+/* routes.c */
+void vaccines_get(struct http_request *rq);
+
+#endif

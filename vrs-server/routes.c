@@ -1,0 +1,63 @@
+#include "vrs-server/routes.h"
+
+#include <string.h>
+
+#include "vrs-server/handlers.h"
+#include "vrs-server/request.h"
+#include "vrs-server/session.h"
+
+enum { PART_MAX_BYTES = 8 << 20 };
+
+// clang-format off
+const struct route lgwan_routes[] = {
+    {ROUTE_POST, "/v1/sessions", NULL, ROUTE_NO_LOGIN, 4096, session_login, "Log in"},
+    {ROUTE_DELETE, "/v1/sessions/current", NULL, 0, 0, session_logout, "Log out"},
+    {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 0, vaccines_get, "Products, intervals, ages, codes"},
+
+    {ROUTE_POST, "/v1/residents:search", "resident.read", 0, 8192, residents_search, "Find residents"},
+    {ROUTE_GET, "/v1/residents/{id}", "resident.read", 0, 0, residents_get, "One resident"},
+    {ROUTE_PATCH, "/v1/residents/{id}", "resident.register", ROUTE_IF_MATCH, 16384, residents_patch, "Change a resident"},
+    {ROUTE_DELETE, "/v1/residents/{id}", "erase", ROUTE_IF_MATCH, 8192, residents_erase, "Erase an own resident"},
+    {ROUTE_POST, "/v1/residents/{id}:flag", "resident.register", ROUTE_IDEMPOTENT | ROUTE_IF_MATCH, 8192, residents_flag, "Set or clear a flag"},
+    {ROUTE_POST, "/v1/residents/{id}:reveal-number", "number.reveal", ROUTE_NUMBER, 8192, residents_reveal_number, "Show the 個人番号 (logged first)"},
+    {ROUTE_GET, "/v1/residents/{id}/doses", "dose.read", 0, 0, doses_of_resident, "Doses of a resident"},
+    {ROUTE_GET, "/v1/residents/{id}/access-log", "log.read", 0, 0, access_log_resident, "Who looked at a resident"},
+
+    {ROUTE_PUT, "/v1/doses/{id}", "dose.correct", ROUTE_IF_MATCH, 16384, doses_correct, "Correct a dose"},
+    {ROUTE_POST, "/v1/doses/{id}:cancel", "dose.correct", ROUTE_IDEMPOTENT | ROUTE_IF_MATCH, 8192, doses_cancel, "Cancel a dose"},
+    {ROUTE_POST, "/v1/doses/{id}:move", "dose.correct", ROUTE_IDEMPOTENT | ROUTE_IF_MATCH, 8192, doses_move, "Move a dose to another person"},
+    {ROUTE_GET, "/v1/doses/{id}/history", "dose.read", 0, 0, doses_history, "Versions of a dose"},
+    {ROUTE_GET, "/v1/reviews", "dose.read", 0, 0, reviews_list, "Work list: claims, reviews, waiting coupons"},
+    {ROUTE_POST, "/v1/reviews/{id}:settle", "dose.correct", ROUTE_IDEMPOTENT, 8192, reviews_settle, "Settle a review"},
+
+    {ROUTE_POST, "/v1/imports", "resident.register", ROUTE_IDEMPOTENT, 8192, imports_create, "Announce an import"},
+    {ROUTE_PUT, "/v1/imports/{id}/content", "resident.register", 0, PART_MAX_BYTES, imports_content, "Send a part of the file"},
+    {ROUTE_POST, "/v1/imports/{id}:check", "resident.register", 0, 1024, imports_check, "Dry run"},
+    {ROUTE_POST, "/v1/imports/{id}:commit", "resident.register", 0, 1024, imports_commit, "Commit"},
+    {ROUTE_GET, "/v1/imports/{id}", "resident.register", 0, 0, imports_get, "State and progress"},
+    {ROUTE_GET, "/v1/imports/{id}/results", "resident.register", 0, 0, imports_results, "Per-row results"},
+
+    {ROUTE_POST, "/v1/inquiries", "inquire", ROUTE_IDEMPOTENT | ROUTE_NUMBER | ROUTE_CROSS, 8192, inquiries_ask, "Ask another municipality"},
+    {ROUTE_GET, "/v1/inquiries/{id}", "inquire", 0, 0, inquiries_get, "Result of an inquiry"},
+    {ROUTE_POST, "/v1/inquiries/{id}:take-over", "inquire", ROUTE_IDEMPOTENT, 8192, inquiries_take_over, "Take the doses into the own record"},
+    {ROUTE_GET, "/v1/held-inquiries", "inquiry.approve", 0, 0, held_list_get, "Inquiries that wait for approval"},
+    {ROUTE_POST, "/v1/held-inquiries/{id}:approve", "inquiry.approve", ROUTE_IDEMPOTENT | ROUTE_CROSS, 8192, held_approve, "Approve an answer"},
+    {ROUTE_POST, "/v1/held-inquiries/{id}:refuse", "inquiry.approve", ROUTE_IDEMPOTENT | ROUTE_CROSS, 8192, held_refuse, "Refuse an answer"},
+    {ROUTE_GET, "/v1/provisions", "provision.read", 0, 0, provisions_list, "情報提供等の記録"},
+    {ROUTE_GET, "/v1/access-log", "log.read", 0, 0, access_log_list, "Access log"},
+
+    {ROUTE_POST, "/v1/certificates:lookup", "certificate", ROUTE_NUMBER, 8192, certificates_lookup, "What a certificate may show"},
+    {ROUTE_GET, "/v1/exports/ledger.csv", "export", 0, 0, exports_ledger, "予防接種台帳向け出力"},
+    {ROUTE_GET, "/v1/exports/waiting.csv", "export", 0, 0, exports_waiting, "接種対象者登録待ちリスト"},
+    {0},
+};
+// clang-format on
+
+void vaccines_get(struct http_request *rq)
+{
+    struct inside_request *in = inside_of(rq);
+    if (!buffer_puts(&in->answer, vaccine_list_json(in->server->vaccines)))
+        inside_answer(in, ERR_MEMORY);
+    else
+        inside_answer(in, VRS_OK);
+}
