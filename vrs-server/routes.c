@@ -30,7 +30,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_GET, "/v1/reviews", "dose.read", 0, 0, reviews_list, "Work list: claims, reviews, waiting coupons"},
     {ROUTE_POST, "/v1/reviews/{id}:settle", "dose.correct", ROUTE_IDEMPOTENT, 8192, reviews_settle, "Settle a review"},
 
-    {ROUTE_POST, "/v1/imports", "resident.register", ROUTE_IDEMPOTENT, 8192, imports_create, "Announce an import"},
+    {ROUTE_POST, "/v1/imports", "resident.register", 0, 8192, imports_create, "Announce an import"},
     {ROUTE_PUT, "/v1/imports/{id}/content", "resident.register", 0, PART_MAX_BYTES, imports_content, "Send a part of the file"},
     {ROUTE_POST, "/v1/imports/{id}:check", "resident.register", 0, 1024, imports_check, "Dry run"},
     {ROUTE_POST, "/v1/imports/{id}:commit", "resident.register", 0, 1024, imports_commit, "Commit"},

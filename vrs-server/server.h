@@ -26,6 +26,7 @@ enum { SERVER_MAX_WORKERS = 16 };
 struct server_config { /* see config_keys in main.c for units and meaning */
     char *lgwan_address;
     int64_t lgwan_port;
+    char *forbidden_addresses;
     char *admin_address;
     int64_t admin_port;
     char *state_dir;      /* partitions/, keys/, backup/, control.sock below it */

@@ -1,0 +1,317 @@
+/* vrs-server: the LG-WAN side.  Order at start: allocators, configuration, limits and uid, data
+ * files and keys, sandbox, then threads (pool, hashers), then listeners. */
+#include <arpa/inet.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/admin.h"
+#include "lib/clock.h"
+#include "lib/config.h"
+#include "lib/csv.h"
+#include "lib/daemon.h"
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "lib/sandbox.h"
+#include "lib/secret.h"
+#include "lib/tls.h"
+#include "partitions/exchange.h"
+#include "vrs-server/control.h"
+#include "vrs-server/line_out.h"
+#include "vrs-server/policy.h"
+#include "vrs-server/routes.h"
+#include "vrs-server/session.h"
+
+#define STR(name, def, help)                                                                       \
+    {#name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help}
+#define INT(name, def, lo, hi, help)                                                               \
+    {#name, CONFIG_INT, offsetof(struct server_config, name), def, lo, hi, help}
+#define FLAG(name, def, help)                                                                      \
+    {#name, CONFIG_BOOL, offsetof(struct server_config, name), def, 0, 0, help}
+
+static const struct config_key config_keys[] = {
+    STR(lgwan_address, NULL, "numeric address of the LG-WAN listener; never a wildcard"),
+    INT(lgwan_port, "9443", 0, 65535, "port of the LG-WAN listener; 0 any free one"),
+    STR(forbidden_addresses, "", "addresses of the other side, space-separated: never bound"),
+    STR(admin_address, "127.0.0.2", "loopback address of /healthz /readyz /metrics"),
+    INT(admin_port, "9100", 0, 65535, "port of the admin listener"),
+    STR(state_dir, NULL, "folder of partitions/, keys/, backup/, control.sock"),
+    STR(data_dir, NULL, "folder of municipalities.csv, vaccines.json, rules.json, policies.json"),
+    STR(kek_source, "credential", "where KEKs come from: credential (systemd) or file (development)"),
+    STR(kek_dir, "", "folder of the KEK files when kek_source is file"),
+    STR(cert_file, NULL, "server certificate, PEM"),
+    STR(key_file, NULL, "its key, PEM, 0600"),
+    STR(terminal_ca_file, NULL, "authority of the LG-WAN terminals, PEM"),
+    STR(line_url, NULL, "tablet-api's line listener, https://address:port"),
+    STR(line_ca_file, NULL, "authority of the line, PEM"),
+    STR(line_cert_file, NULL, "the inside's certificate for the line"),
+    STR(line_key_file, NULL, "its key"),
+    STR(inbox_key_file, NULL, "X25519 private key that readings are sealed to, hex, 0600"),
+    STR(snapshot_key_file, NULL, "Ed25519 private key that signs snapshots, hex, 0600"),
+    STR(number_socket, NULL, "unix socket of vrs-number"),
+    STR(clock_file, "", "development only: file with an offset of the clock in seconds"),
+    INT(uid, "0", 0, 4294967294, "uid to become when started as root; 0 stay"),
+    INT(workers, "2", 1, SERVER_MAX_WORKERS, "threads that own the partitions"),
+    INT(max_open, "2000", 8, 100000, "partition files kept open"),
+    INT(session_idle_s, "900", 10, 86400, "a session ends after so many idle seconds"),
+    INT(session_age_s, "28800", 60, 86400, "a session ends after so many seconds"),
+    INT(snapshot_max_age_s, "86400", 60, 2592000, "tablet-api takes no new log-ins on an older one"),
+    INT(pull_max, "500", 1, 1000, "entries a pull"),
+    INT(pull_wait_ms, "20000", 10, 60000, "how long a pull waits for an entry"),
+    INT(import_max_rows, "4000000", 1, 10000000, "rows of one import"),
+    FLAG(development, "false", "allows key files, clock_file, and a kernel without Landlock"),
+    FLAG(dumpable, "false", "tests of proofs only: core dumps allowed"),
+    {0},
+};
+
+static struct server server; /* one a process; parts borrow it */
+static bool ready;
+
+static struct metric cert_days = {.name = "vrs_certificate_days_left",
+                                  .help = "Days until the LG-WAN certificate ends",
+                                  .type = METRIC_GAUGE};
+static struct metric since_pull = {.name = "vrs_line_seconds_since_pull",
+                                   .help = "Seconds since the last answered pull",
+                                   .type = METRIC_GAUGE};
+static struct metric open_files = {.name = "vrs_partition_open_files",
+                                   .help = "Partition files open now",
+                                   .type = METRIC_GAUGE};
+
+static bool is_ready(void *arg)
+{
+    (void)arg;
+    return ready;
+}
+
+struct gauges {
+    struct event *timer;
+    const struct tls_server *tls;
+};
+
+static void gauges_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    const struct gauges *g = arg;
+    metric_set(&cert_days, tls_server_days_left(g->tls));
+    metric_set(&since_pull, line_out_seconds_since_pull(server.line));
+    metric_set(&open_files, (int64_t)pool_open_files(server.pool));
+}
+
+/* A crash may have cut inquiries off: nobody waits for them any more, a person asks again. */
+static enum vrs_err partition_opened(struct partition *p, void *arg)
+{
+    uint64_t aborted = 0;
+    enum vrs_err e = inquiries_abort_open(p, &aborted);
+    if (e == VRS_OK && aborted > 0)
+        log_event(LOG_WARN, "inquiry.aborted", LF_STR("municipality", partition_code(p)),
+                  LF_INT("count", aborted));
+    return e == VRS_OK ? line_out_opened(p, arg) : e;
+}
+
+/* C20: an address of the other side, or any address at once, is a mistake that must not start. */
+static enum vrs_err check_address(const struct server_config *c, struct vrs_fault *fault)
+{
+    char list[256];
+    struct in_addr four;
+    if (inet_pton(AF_INET, c->lgwan_address, &four) == 1 && four.s_addr == htonl(INADDR_ANY))
+        return err_fail(fault, ERR_CONFIG, "lgwan_address must name one address, not a wildcard");
+    if (strcmp(c->lgwan_address, "::") == 0)
+        return err_fail(fault, ERR_CONFIG, "lgwan_address must name one address, not a wildcard");
+    (void)snprintf(list, sizeof list, "%s", c->forbidden_addresses);
+    for (char *save, *a = strtok_r(list, " ", &save); a != NULL; a = strtok_r(NULL, " ", &save)) {
+        if (strcmp(a, c->lgwan_address) == 0)
+            return err_fail(fault, ERR_CONFIG, "lgwan_address %s belongs to the Internet side", a);
+    }
+    return VRS_OK;
+}
+
+static enum vrs_err load_data(struct server *s, struct vrs_fault *fault)
+{
+    const struct server_config *c = &s->config;
+    char path[512];
+    enum vrs_err e;
+    (void)snprintf(path, sizeof path, "%s/municipalities.csv", c->data_dir);
+    if ((e = municipality_list_open(path, &s->municipalities, fault)) != VRS_OK)
+        return e;
+    (void)snprintf(path, sizeof path, "%s/vaccines.json", c->data_dir);
+    if ((e = vaccine_list_open(path, &s->vaccines, fault)) != VRS_OK)
+        return e;
+    (void)snprintf(path, sizeof path, "%s/rules.json", c->data_dir);
+    if ((e = rule_list_open(path, &s->rules, fault)) != VRS_OK)
+        return e;
+    (void)snprintf(path, sizeof path, "%s/policies.json", c->data_dir);
+    if ((e = policy_list_open(path, &s->policies, fault)) != VRS_OK)
+        return e;
+    const struct kek_source *source = &kek_credential;
+    if (strcmp(c->kek_source, "file") == 0) {
+        if (!c->development)
+            return err_fail(fault, ERR_CONFIG, "kek_source file is for development only");
+        source = &kek_file;
+    } else if (strcmp(c->kek_source, "credential") != 0) {
+        return err_fail(fault, ERR_CONFIG, "kek_source is credential or file");
+    }
+    (void)snprintf(path, sizeof path, "%s/keys", c->state_dir);
+    return keyring_open(path, source, c->kek_dir, 1U << KEY_RECORDS | 1U << KEY_LOG, &s->keys,
+                        fault);
+}
+
+static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *fault)
+{
+    const struct server_config *c = &s->config;
+    /* Everything below is opened after this point; number files are not among it (N2). */
+    const struct sandbox box = {
+        .read_only = {c->cert_file, c->key_file, c->terminal_ca_file, c->line_ca_file,
+                      c->line_cert_file, c->line_key_file, c->inbox_key_file, c->snapshot_key_file,
+                      c->data_dir, "/etc", "/usr/lib", "/proc/self",
+                      c->clock_file[0] != '\0' ? c->clock_file : "/dev/urandom", "/dev/urandom"},
+        .read_write = {c->state_dir, "/dev/null"},
+        .socket_file = c->number_socket,
+        .may_connect_inet = true,
+        .may_connect_unix = true,
+        .may_accept_inet = true,
+        .required = !c->development,
+    };
+    return sandbox_enter(&box, fault);
+}
+
+static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault)
+{
+    const struct server_config *c = &s->config;
+    char dir[512];
+    (void)snprintf(dir, sizeof dir, "%s/partitions", c->state_dir);
+    const struct pool_options pool = {
+        .engine = &store_sqlite,
+        .dir = dir,
+        .keys = s->keys,
+        .workers = (unsigned)c->workers,
+        .max_open = (size_t)c->max_open,
+        .max_queued = 20000,
+        .opened = partition_opened,
+        .arg = s,
+    };
+    enum vrs_err e = pool_open(s->base, &pool, &s->pool, fault);
+    for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
+        e = number_client_open(c->number_socket, 5000, &s->number[i]);
+    if (e == VRS_OK)
+        e = sessions_open(s, &s->sessions);
+    if (e == VRS_OK)
+        e = line_out_open(s, &s->line, fault);
+    if (e == VRS_OK)
+        e = control_open(s, &s->control, fault);
+    if (e == VRS_OK)
+        e = http_server_open(s->base, &s->http);
+    return e;
+}
+
+static enum vrs_err listen_lgwan(struct server *s, struct tls_server **tls,
+                                 struct vrs_fault *fault)
+{
+    const struct server_config *c = &s->config;
+    const struct tls_server_options t = {.cert_file = c->cert_file,
+                                         .key_file = c->key_file,
+                                         .client = TLS_CLIENT_REQUIRED,
+                                         .client_ca_file = c->terminal_ca_file,
+                                         .tls12 = true};
+    struct http_listener *listener;
+    enum vrs_err e = tls_server_open(&t, tls, fault);
+    if (e != VRS_OK)
+        return e;
+    const struct http_listener_options lgwan = {.name = "lgwan",
+                                                .address = c->lgwan_address,
+                                                .port = (int)c->lgwan_port,
+                                                .tls = *tls,
+                                                .routes = lgwan_routes,
+                                                .limits = {.connections = 4000},
+                                                .gate = session_gate,
+                                                .arg = s};
+    e = http_listen(s->http, &lgwan, &listener, fault);
+    if (e == VRS_OK)
+        e = admin_listen(s->http, c->admin_address, (int)c->admin_port, is_ready, NULL, fault);
+    return e;
+}
+
+static void stop(void *arg)
+{
+    struct event_base *base = arg;
+    (void)event_base_loopbreak(base);
+}
+
+static void close_parts(struct server *s)
+{
+    http_server_close(&s->http, 2000);
+    control_close(&s->control);
+    line_out_close(&s->line);
+    sessions_close(&s->sessions);
+    pool_close(&s->pool); /* finishes what is queued */
+    for (size_t i = 0; i < SERVER_MAX_WORKERS; i++) {
+        if (s->number[i] != NULL)
+            number_client_close(&s->number[i]);
+    }
+    keyring_close(&s->keys);
+    policy_list_close(&s->policies);
+    rule_list_close(&s->rules);
+    vaccine_list_close(&s->vaccines);
+    municipality_list_close(&s->municipalities);
+}
+
+static enum vrs_err serve(struct server *s, struct vrs_fault *fault)
+{
+    const struct server_config *c = &s->config;
+    const struct daemon_options d = {.program = "vrs-server",
+                                     .uid = c->uid,
+                                     .dumpable = c->dumpable,
+                                     .max_files = 4 * c->max_open + 16384};
+    struct tls_server *tls = NULL;
+    enum vrs_err e = daemon_start(&d, fault);
+    if (e != VRS_OK)
+        return e;
+    if (c->clock_file[0] != '\0' && !c->development)
+        return err_fail(fault, ERR_CONFIG, "clock_file is for development only");
+    clock_use_file(c->clock_file[0] != '\0' ? c->clock_file : NULL);
+    csv_prepare(); /* the CP932 converter, before the file system closes */
+    if ((e = check_address(c, fault)) != VRS_OK || (e = load_data(s, fault)) != VRS_OK ||
+        (e = enter_sandbox(s, fault)) != VRS_OK)
+        return e;
+    if (evthread_use_pthreads() != 0 || (s->base = event_base_new()) == NULL)
+        return err_fail(fault, ERR_MEMORY, "no event loop");
+    if ((e = open_parts(s, fault)) == VRS_OK && (e = listen_lgwan(s, &tls, fault)) == VRS_OK &&
+        (e = daemon_signals(s->base, stop, s->base)) == VRS_OK) {
+        struct gauges gauges = {.tls = tls};
+        gauges.timer = event_new(s->base, -1, EV_PERSIST, gauges_tick, &gauges);
+        const struct timeval second = {.tv_sec = 1};
+        if (gauges.timer != NULL)
+            (void)event_add(gauges.timer, &second);
+        pool_warm(s->pool);
+        ready = true;
+        daemon_ready();
+        (void)event_base_dispatch(s->base);
+        if (gauges.timer != NULL)
+            event_free(gauges.timer);
+    }
+    close_parts(s);
+    tls_server_close(&tls);
+    event_base_free(s->base);
+    return e;
+}
+
+int main(int argc, char **argv)
+{
+    secret_install_allocators();
+    log_init("vrs-server", LOG_INFO);
+    if (argc == 2 && strcmp(argv[1], "--print-routes") == 0) {
+        route_print("lgwan", lgwan_routes);
+        return 0;
+    }
+    int status = config_main(argc, argv, config_keys, &server.config);
+    if (status >= 0)
+        return status;
+    struct vrs_fault fault = {0};
+    enum vrs_err e = serve(&server, &fault);
+    if (e != VRS_OK)
+        log_fault(LOG_ERROR, "daemon.failed", &fault);
+    config_free(config_keys, &server.config);
+    return e == VRS_OK ? 0 : 1;
+}
