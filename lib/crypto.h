@@ -1,5 +1,6 @@
 /* Everything cryptographic, on OpenSSL primitives; no other file includes openssl/evp.h but tls.c
- * and pki.c.
+ * and pki.c.  In three files: crypto.c (hashes, XAES, text forms), crypto_key.c (X25519, Ed25519,
+ * sealing to a key), password.c (argon2id).
  *
  * Record sealing: XAES-256-GCM (C2SP XAES-256-GCM: 192-bit random nonce, SP 800-108r1 CMAC key
  * derivation, AES-256-GCM), proven with the published vectors in tests/unit/test_crypto.c.
@@ -41,6 +42,7 @@ void crypto_hkdf(const void *ikm, size_t ikm_len, const void *salt, size_t salt_
 struct crypto_digest;
 struct crypto_digest *crypto_digest_open(void);
 void crypto_digest_add(struct crypto_digest *d, const void *p, size_t n);
+/* `out` NULL: the digest is given up. */
 void crypto_digest_close(struct crypto_digest **d, uint8_t out[CRYPTO_HASH_BYTES]);
 
 /* out must have room for pt_len + CRYPTO_SEAL_OVERHEAD: nonce, ciphertext, tag. */
@@ -90,12 +92,12 @@ VRS_CHECK enum vrs_err crypto_verify(const uint8_t pub[CRYPTO_ED25519_BYTES], co
 /* argon2id, 19 MiB, t=2, p=1, encoded form.  About 30 ms: workers only. */
 VRS_CHECK enum vrs_err crypto_password_hash(const char *password,
                                             char out[CRYPTO_PASSWORD_HASH_MAX]);
-/* VRS_OK or ERR_BAD_LOGIN; `encoded` NULL hashes against a fixed dummy so that an unknown user
+/* VRS_OK or ERR_BAD_LOGIN (ERR_MEMORY when the 19 MiB are not there); `encoded` NULL hashes against a fixed dummy so that an unknown user
  * costs the same time. */
 VRS_CHECK enum vrs_err crypto_password_verify(const char *password, const char *encoded);
 
 /* Text forms.  Hex is lower case; decoding accepts either case.  base64 is standard with padding,
- * base64url without. out capacities: hex 2n+1, base64 4*((n+2)/3)+1. */
+ * and only its canonical form is decoded. out capacities: hex 2n+1, base64 4*((n+2)/3)+1. */
 void crypto_hex(const void *p, size_t n, char *out);
 VRS_CHECK bool crypto_unhex(const char *hex, void *out, size_t n); /* exactly 2n digits */
 void crypto_base64(const void *p, size_t n, char *out);
