@@ -15,20 +15,22 @@ struct worker;
 /* Embed it first in a job of your own; it must stay alive until `done` has run (or, without
  * `done`, until `run` has returned). */
 struct worker_job {
-    struct worker_job *next;               /* the worker's */
-    void (*run)(struct worker_job *job);   /* on the worker */
-    void (*done)(struct worker_job *job);  /* on the loop; may be NULL */
+    struct worker_job *next;              /* the worker's */
+    void (*run)(struct worker_job *job);  /* on the worker */
+    void (*done)(struct worker_job *job); /* on the loop; may be NULL */
 };
 
 /* Called on the worker with everything that was queued, in order, instead of job->run one by one;
  * so a worker that owns a file can commit once for all of them.  It must hand each job to
- * worker_finish exactly once, now or later. */
+ * worker_finish exactly once, now or later (it must take `job->next` first), but before the last
+ * call of the batch function returns.  `batch` NULL: run, then finish, one by one. */
 typedef void worker_batch_fn(struct worker *w, struct worker_job *jobs, void *arg);
 
 /* `max_queued` bounds the queue; worker_submit answers ERR_BUSY above it. */
 VRS_CHECK enum vrs_err worker_open(struct event_base *base, const char *name, size_t max_queued,
                                    worker_batch_fn *batch, void *arg, struct worker **out);
-/* Lets queued jobs finish, joins the thread, runs the remaining `done`s. */
+/* Lets queued jobs finish, joins the thread, runs the remaining `done`s (what these submit is
+ * refused with ERR_BUSY). */
 void worker_close(struct worker **w);
 VRS_CHECK enum vrs_err worker_submit(struct worker *w, struct worker_job *job);
 void worker_finish(struct worker *w, struct worker_job *job);
