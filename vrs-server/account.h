@@ -19,13 +19,13 @@ struct account {
     uint32_t generation;
     enum account_state state;
     char user[64];
-    char person_name[128];   /* one natural person per ID (C26) */
+    char person_name[128]; /* one natural person per ID (C26) */
     char municipality[7];
     char section[64];
-    char roles[128];         /* space-separated */
-    char rights[512];        /* space-separated; checked when read */
+    char roles[128];  /* space-separated */
+    char rights[512]; /* space-separated; checked when read */
     char password_hash[CRYPTO_PASSWORD_HASH_MAX];
-    char valid_until[11];    /* YYYY-MM-DD, last day */
+    char valid_until[11]; /* YYYY-MM-DD, last day */
     char approved_by[64];
     int64_t made_ms;
 };
@@ -65,11 +65,11 @@ struct terminal {
     uint32_t generation;
     enum terminal_state state;
     char name[64];
-    char kind[16];          /* tablet reader system lgwan */
-    char municipality[7];   /* lgwan: bound to it; tablet: its site's */
+    char kind[16];        /* tablet reader system lgwan */
+    char municipality[7]; /* lgwan: bound to it; tablet: its site's */
     char serial[48];
-    char fingerprint[65];   /* hex */
-    char rights[256];       /* system clients */
+    char fingerprint[65]; /* hex */
+    char rights[256];     /* system clients */
     char valid_until[11];
 };
 VRS_CHECK enum vrs_err terminal_put(struct partition *registry, struct terminal *t);

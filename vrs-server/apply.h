@@ -17,7 +17,7 @@ struct server;
  * `duplicate` compares status, date, product and lot after normalisation, else `conflict`. */
 VRS_CHECK enum vrs_err apply_claim(struct server *s, struct partition *p, struct claim *c,
                                    const struct log_actor *who, struct tally_batch *tally,
-                                   struct line_result *result);
+                                   bool clock_warning, struct line_result *result);
 /* :cancel by the terminal: same terminal, same Japanese day as the registration. */
 VRS_CHECK enum vrs_err apply_cancel(struct server *s, struct partition *p,
                                     const struct line_cancel *c, int64_t received_ms,
@@ -28,7 +28,12 @@ VRS_CHECK enum vrs_err apply_cancel(struct server *s, struct partition *p,
 VRS_CHECK enum vrs_err apply_waiting(struct server *s, struct partition *p, const char *coupon,
                                      const struct log_actor *who, struct tally_batch *tally,
                                      uint64_t *settled);
-/* Claims of the same turn in force after something was cancelled, corrected, moved or settled: keeps
- * the invariant that at most one claim of a turn is RECORDED or REVIEW. */
+/* Counts (n = 1) or uncounts (n = -1) a claim in the statistics tallies: call with what was in
+ * force before and after every change. */
+void apply_count(struct tally_batch *tally, const struct claim *c, int64_t n);
+/* Is the claim a dose in force (recorded, or recorded for review)? */
+bool claim_in_force(const struct claim *c);
+/* What the outside is told of a claim. */
+void apply_result_of(const struct claim *c, struct line_result *result);
 
 #endif

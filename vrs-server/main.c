@@ -26,11 +26,11 @@
 #include "vrs-server/session.h"
 
 #define STR(name, def, help)                                                                       \
-    {#name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help}
+    { #name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help }
 #define INT(name, def, lo, hi, help)                                                               \
-    {#name, CONFIG_INT, offsetof(struct server_config, name), def, lo, hi, help}
+    { #name, CONFIG_INT, offsetof(struct server_config, name), def, lo, hi, help }
 #define FLAG(name, def, help)                                                                      \
-    {#name, CONFIG_BOOL, offsetof(struct server_config, name), def, 0, 0, help}
+    { #name, CONFIG_BOOL, offsetof(struct server_config, name), def, 0, 0, help }
 
 static const struct config_key config_keys[] = {
     STR(lgwan_address, NULL, "numeric address of the LG-WAN listener; never a wildcard"),
@@ -40,7 +40,8 @@ static const struct config_key config_keys[] = {
     INT(admin_port, "9100", 0, 65535, "port of the admin listener"),
     STR(state_dir, NULL, "folder of partitions/, keys/, backup/, control.sock"),
     STR(data_dir, NULL, "folder of municipalities.csv, vaccines.json, rules.json, policies.json"),
-    STR(kek_source, "credential", "where KEKs come from: credential (systemd) or file (development)"),
+    STR(kek_source, "credential",
+        "where KEKs come from: credential (systemd) or file (development)"),
     STR(kek_dir, "", "folder of the KEK files when kek_source is file"),
     STR(cert_file, NULL, "server certificate, PEM"),
     STR(key_file, NULL, "its key, PEM, 0600"),
@@ -58,7 +59,8 @@ static const struct config_key config_keys[] = {
     INT(max_open, "2000", 8, 100000, "partition files kept open"),
     INT(session_idle_s, "900", 10, 86400, "a session ends after so many idle seconds"),
     INT(session_age_s, "28800", 60, 86400, "a session ends after so many seconds"),
-    INT(snapshot_max_age_s, "86400", 60, 2592000, "tablet-api takes no new log-ins on an older one"),
+    INT(snapshot_max_age_s, "86400", 60, 2592000,
+        "tablet-api takes no new log-ins on an older one"),
     INT(pull_max, "500", 1, 1000, "entries a pull"),
     INT(pull_wait_ms, "20000", 10, 60000, "how long a pull waits for an entry"),
     INT(import_max_rows, "4000000", 1, 10000000, "rows of one import"),
@@ -76,12 +78,10 @@ static struct metric cert_days = {.name = "vrs_certificate_days_left",
 static struct metric since_pull = {.name = "vrs_line_seconds_since_pull",
                                    .help = "Seconds since the last answered pull",
                                    .type = METRIC_GAUGE};
-static struct metric open_files = {.name = "vrs_partition_open_files",
-                                   .help = "Partition files open now",
-                                   .type = METRIC_GAUGE};
+static struct metric open_files = {
+    .name = "vrs_partition_open_files", .help = "Partition files open now", .type = METRIC_GAUGE};
 
-static bool is_ready(void *arg)
-{
+static bool is_ready(void *arg) {
     (void)arg;
     return ready;
 }
@@ -91,8 +91,7 @@ struct gauges {
     const struct tls_server *tls;
 };
 
-static void gauges_tick(evutil_socket_t fd, short what, void *arg)
-{
+static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     const struct gauges *g = arg;
     metric_set(&cert_days, tls_server_days_left(g->tls));
@@ -101,8 +100,7 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 /* A crash may have cut inquiries off: nobody waits for them any more, a person asks again. */
-static enum vrs_err partition_opened(struct partition *p, void *arg)
-{
+static enum vrs_err partition_opened(struct partition *p, void *arg) {
     uint64_t aborted = 0;
     enum vrs_err e = inquiries_abort_open(p, &aborted);
     if (e == VRS_OK && aborted > 0)
@@ -112,8 +110,7 @@ static enum vrs_err partition_opened(struct partition *p, void *arg)
 }
 
 /* C20: an address of the other side, or any address at once, is a mistake that must not start. */
-static enum vrs_err check_address(const struct server_config *c, struct vrs_fault *fault)
-{
+static enum vrs_err check_address(const struct server_config *c, struct vrs_fault *fault) {
     char list[256];
     struct in_addr four;
     if (inet_pton(AF_INET, c->lgwan_address, &four) == 1 && four.s_addr == htonl(INADDR_ANY))
@@ -128,8 +125,7 @@ static enum vrs_err check_address(const struct server_config *c, struct vrs_faul
     return VRS_OK;
 }
 
-static enum vrs_err load_data(struct server *s, struct vrs_fault *fault)
-{
+static enum vrs_err load_data(struct server *s, struct vrs_fault *fault) {
     const struct server_config *c = &s->config;
     char path[512];
     enum vrs_err e;
@@ -158,8 +154,7 @@ static enum vrs_err load_data(struct server *s, struct vrs_fault *fault)
                         fault);
 }
 
-static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *fault)
-{
+static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *fault) {
     const struct server_config *c = &s->config;
     /* Everything below is opened after this point; number files are not among it (N2). */
     const struct sandbox box = {
@@ -177,8 +172,7 @@ static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *faul
     return sandbox_enter(&box, fault);
 }
 
-static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault)
-{
+static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     const struct server_config *c = &s->config;
     char dir[512];
     (void)snprintf(dir, sizeof dir, "%s/partitions", c->state_dir);
@@ -207,8 +201,7 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault)
 }
 
 static enum vrs_err listen_lgwan(struct server *s, struct tls_server **tls,
-                                 struct vrs_fault *fault)
-{
+                                 struct vrs_fault *fault) {
     const struct server_config *c = &s->config;
     const struct tls_server_options t = {.cert_file = c->cert_file,
                                          .key_file = c->key_file,
@@ -233,14 +226,12 @@ static enum vrs_err listen_lgwan(struct server *s, struct tls_server **tls,
     return e;
 }
 
-static void stop(void *arg)
-{
+static void stop(void *arg) {
     struct event_base *base = arg;
     (void)event_base_loopbreak(base);
 }
 
-static void close_parts(struct server *s)
-{
+static void close_parts(struct server *s) {
     http_server_close(&s->http, 2000);
     control_close(&s->control);
     line_out_close(&s->line);
@@ -257,8 +248,7 @@ static void close_parts(struct server *s)
     municipality_list_close(&s->municipalities);
 }
 
-static enum vrs_err serve(struct server *s, struct vrs_fault *fault)
-{
+static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
     const struct server_config *c = &s->config;
     const struct daemon_options d = {.program = "vrs-server",
                                      .uid = c->uid,
@@ -297,8 +287,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault)
     return e;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     secret_install_allocators();
     log_init("vrs-server", LOG_INFO);
     if (argc == 2 && strcmp(argv[1], "--print-routes") == 0) {

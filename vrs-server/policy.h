@@ -1,6 +1,6 @@
 /* Legal policies by date and municipality, from data/policies.json: which basis an inquiry may
- * stand on, the closed list of purposes, the allow-list (照会許可用照合リスト), how long results and
- * records are kept.  Read-only after loading. */
+ * stand on, the closed list of purposes, the allow-list (照会許可用照合リスト), how long results
+ * and records are kept.  Read-only after loading. */
 #ifndef VRS_SERVER_POLICY_H
 #define VRS_SERVER_POLICY_H
 
@@ -16,7 +16,8 @@ void policy_list_close(struct policy_list **l);
 /* `kind` consent | statute, in force on `on` for the municipality: VRS_OK or ERR_BASIS_REFUSED. */
 VRS_CHECK enum vrs_err policy_basis(const struct policy_list *l, const char *municipality,
                                     const char *kind, struct civil_date on);
-VRS_CHECK enum vrs_err policy_purpose(const struct policy_list *l, const char *purpose); /* ERR_PURPOSE */
+VRS_CHECK enum vrs_err policy_purpose(const struct policy_list *l,
+                                      const char *purpose); /* ERR_PURPOSE */
 /* ERR_NOT_ON_ALLOW_LIST; an empty list refuses everything (C84). Checked on both sides (C86). */
 VRS_CHECK enum vrs_err policy_allowed(const struct policy_list *l, const char *business,
                                       const char *asker, const char *provider, const char *item);

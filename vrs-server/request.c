@@ -11,8 +11,7 @@ static const char default_purpose[] = "vaccination_record"; /* 予防接種事�
 
 enum { ANSWER_MAX_BYTES = 64 << 20 };
 
-struct inside_request *inside_make(struct http_request *rq)
-{
+struct inside_request *inside_make(struct http_request *rq) {
     struct inside_request *in = arena_alloc(http_arena(rq), sizeof *in);
     if (in == NULL)
         return NULL;
@@ -25,13 +24,11 @@ struct inside_request *inside_make(struct http_request *rq)
     return in;
 }
 
-struct inside_request *inside_of(struct http_request *rq)
-{
+struct inside_request *inside_of(struct http_request *rq) {
     return http_context(rq);
 }
 
-void inside_set_session(struct inside_request *in, const struct session *session)
-{
+void inside_set_session(struct inside_request *in, const struct session *session) {
     in->session = *session;
     in->actor.user = in->session.user;
     in->actor.section = in->session.section;
@@ -42,8 +39,7 @@ void inside_set_session(struct inside_request *in, const struct session *session
 
 enum vrs_err inside_log(struct inside_request *in, struct partition *p, const struct person *person,
                         const struct record_id *subjects, size_t subject_count, uint64_t count,
-                        const char *result, const char *detail)
-{
+                        const char *result, const char *detail) {
     struct log_entry entry = {
         .actor = in->actor,
         .act = in->act,
@@ -59,8 +55,7 @@ enum vrs_err inside_log(struct inside_request *in, struct partition *p, const st
 }
 
 /* A pool job may be run again from the start: what an earlier run left behind goes. */
-static void answer_reset(struct inside_request *in)
-{
+static void answer_reset(struct inside_request *in) {
     buffer_clear(&in->answer);
     in->status = 200;
     in->etag = 0;
@@ -74,8 +69,7 @@ static void answer_reset(struct inside_request *in)
 }
 
 /* Keeps a refusal on record: what `run` wrote is undone, the entry that names the error stays. */
-static enum vrs_err run_logged(struct inside_request *in, struct partition *p)
-{
+static enum vrs_err run_logged(struct inside_request *in, struct partition *p) {
     enum vrs_err e = partition_savepoint(p);
     if (e != VRS_OK)
         return e;
@@ -94,8 +88,7 @@ static enum vrs_err run_logged(struct inside_request *in, struct partition *p)
     return VRS_OK;
 }
 
-static enum vrs_err run_once(struct inside_request *in, struct partition *p)
-{
+static enum vrs_err run_once(struct inside_request *in, struct partition *p) {
     struct idempotent first = {0};
     bool seen = false;
     size_t len;
@@ -118,15 +111,13 @@ static enum vrs_err run_once(struct inside_request *in, struct partition *p)
     return e;
 }
 
-static enum vrs_err job_run(struct pool_job *job, struct partition *p)
-{
+static enum vrs_err job_run(struct pool_job *job, struct partition *p) {
     struct inside_request *in = (struct inside_request *)job;
     answer_reset(in);
     return in->idempotency_key != NULL ? run_once(in, p) : run_logged(in, p);
 }
 
-static enum vrs_err step_run(struct pool_job *job, struct partition *p)
-{
+static enum vrs_err step_run(struct pool_job *job, struct partition *p) {
     struct inside_request *in = (struct inside_request *)job;
     answer_reset(in);
     return in->run(in, p);
@@ -134,8 +125,7 @@ static enum vrs_err step_run(struct pool_job *job, struct partition *p)
 
 /* --- on the loop --- */
 
-static void job_done(struct pool_job *job)
-{
+static void job_done(struct pool_job *job) {
     struct inside_request *in = (struct inside_request *)job;
     enum vrs_err e = job->err;
     /* Rule 8: nothing is shown or changed that could not be logged. */
@@ -146,14 +136,12 @@ static void job_done(struct pool_job *job)
     inside_answer(in, e);
 }
 
-static void step_done(struct pool_job *job)
-{
+static void step_done(struct pool_job *job) {
     struct inside_request *in = (struct inside_request *)job;
     in->done(in);
 }
 
-static void submit(struct inside_request *in, const char *municipality, unsigned flags)
-{
+static void submit(struct inside_request *in, const char *municipality, unsigned flags) {
     memcpy(in->job.municipality, municipality, sizeof in->job.municipality - 1);
     in->job.municipality[sizeof in->job.municipality - 1] = '\0';
     in->job.flags = flags;
@@ -163,22 +151,19 @@ static void submit(struct inside_request *in, const char *municipality, unsigned
         inside_answer(in, e);
 }
 
-void inside_run(struct inside_request *in, inside_fn *run)
-{
+void inside_run(struct inside_request *in, inside_fn *run) {
     in->run = run;
     in->job.run = job_run;
     in->job.done = job_done;
     submit(in, in->session.municipality, POOL_CREATE);
 }
 
-static enum vrs_err refused(struct inside_request *in, struct partition *p)
-{
+static enum vrs_err refused(struct inside_request *in, struct partition *p) {
     (void)p;
     return in->refusal;
 }
 
-void inside_refuse(struct inside_request *in, enum vrs_err e)
-{
+void inside_refuse(struct inside_request *in, enum vrs_err e) {
     in->refusal = e;
     in->idempotency_key = NULL;
     in->act = "request.refused";
@@ -186,8 +171,7 @@ void inside_refuse(struct inside_request *in, enum vrs_err e)
 }
 
 void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,
-                 inside_fn *run, inside_done_fn *done)
-{
+                 inside_fn *run, inside_done_fn *done) {
     in->run = run;
     in->done = done;
     in->job.run = step_run;
@@ -196,8 +180,7 @@ void inside_step(struct inside_request *in, const char *municipality, unsigned p
 }
 
 /* Retires the request: everything it owned, wiped, goes before the arena does. */
-static void inside_fini(struct inside_request *in)
-{
+static void inside_fini(struct inside_request *in) {
     buffer_fini(&in->answer);
     json_decref(in->body);
     json_decref(in->problem_extra);
@@ -205,8 +188,7 @@ static void inside_fini(struct inside_request *in)
     in->problem_extra = NULL;
 }
 
-void inside_answer(struct inside_request *in, enum vrs_err e)
-{
+void inside_answer(struct inside_request *in, enum vrs_err e) {
     struct http_request *rq = in->rq;
     if (e == VRS_OK && in->answer.failed)
         e = ERR_MEMORY;
@@ -233,15 +215,13 @@ void inside_answer(struct inside_request *in, enum vrs_err e)
     buffer_fini(&answer);
 }
 
-enum vrs_err inside_json(struct inside_request *in, json_t *v)
-{
+enum vrs_err inside_json(struct inside_request *in, json_t *v) {
     bool ok = v != NULL && json_write(&in->answer, v);
     json_decref(v);
     return ok ? VRS_OK : ERR_MEMORY;
 }
 
-enum vrs_err inside_read(struct inside_request *in, const struct json_field *fields)
-{
+enum vrs_err inside_read(struct inside_request *in, const struct json_field *fields) {
     struct vrs_fault fault = {0};
     enum vrs_err e = json_read(in->body, fields, &fault);
     if (e != VRS_OK && fault.text[0] != '\0') {
@@ -252,8 +232,7 @@ enum vrs_err inside_read(struct inside_request *in, const struct json_field *fie
     return e;
 }
 
-enum vrs_err inside_id(struct inside_request *in, const char *param, struct record_id *out)
-{
+enum vrs_err inside_id(struct inside_request *in, const char *param, struct record_id *out) {
     const char *text = http_param(in->rq, param);
     return text != NULL && record_id_parse(text, out) ? VRS_OK : ERR_NOT_FOUND;
 }

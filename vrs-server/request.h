@@ -19,27 +19,27 @@ struct inside_request {
     struct pool_job job; /* first */
     struct server *server;
     struct http_request *rq;
-    struct session session;   /* a copy: rights as they were at the gate */
-    struct log_actor actor;   /* of the session, for log entries */
-    const char *act;          /* stable name for the log: set by the handler, e.g. "dose.correct" */
-    const char *purpose;      /* default "vaccination_record" (予防接種事務) */
-    json_t *body;             /* parsed, owned; NULL when the route has none */
-    uint64_t if_match;        /* version, when the route needs If-Match */
+    struct session session; /* a copy: rights as they were at the gate */
+    struct log_actor actor; /* of the session, for log entries */
+    const char *act;        /* stable name for the log: set by the handler, e.g. "dose.correct" */
+    const char *purpose;    /* default "vaccination_record" (予防接種事務) */
+    json_t *body;           /* parsed, owned; NULL when the route has none */
+    uint64_t if_match;      /* version, when the route needs If-Match */
     const char *idempotency_key;
     /* the answer */
     int status;               /* default 200 */
     const char *content_type; /* default application/json */
     struct buffer answer;
-    uint64_t etag;            /* 0: none */
+    uint64_t etag; /* 0: none */
     char location[120];
     /* why not (set by run when it returns an error; both optional) */
     char detail_ja[400];
-    json_t *problem_extra;    /* owned */
-    void *own;                /* the module's state, from http_arena */
+    json_t *problem_extra; /* owned */
+    void *own;             /* the module's state, from http_arena */
     inside_fn *run;
     inside_done_fn *done;
-    enum vrs_err failed;      /* what run returned, when a log entry was kept for it */
-    enum vrs_err refusal;     /* inside_refuse */
+    enum vrs_err failed;  /* what run returned, when a log entry was kept for it */
+    enum vrs_err refusal; /* inside_refuse */
 };
 
 /* Made by the gate and kept as the request's context; NULL when out of memory. */

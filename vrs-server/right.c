@@ -21,8 +21,8 @@ static const struct {
     {"municipal_staff",
      R(RIGHT_RESIDENT_READ) | R(RIGHT_RESIDENT_REGISTER) | R(RIGHT_DOSE_READ) |
          R(RIGHT_DOSE_CORRECT) | R(RIGHT_INQUIRE) | R(RIGHT_NUMBER_SEARCH) |
-         R(RIGHT_NUMBER_REVEAL) | R(RIGHT_CERTIFICATE) | R(RIGHT_EXPORT) |
-         R(RIGHT_PROVISION_READ) | R(RIGHT_STATISTICS),
+         R(RIGHT_NUMBER_REVEAL) | R(RIGHT_CERTIFICATE) | R(RIGHT_EXPORT) | R(RIGHT_PROVISION_READ) |
+         R(RIGHT_STATISTICS),
      true},
     {"municipal_approver",
      R(RIGHT_APPROVE_USER) | R(RIGHT_INQUIRY_APPROVE) | R(RIGHT_LOG_READ) | R(RIGHT_ERASE) |
@@ -35,13 +35,11 @@ static const struct {
     {"auditor", R(RIGHT_LOG_READ), false},
 };
 
-const char *right_name(enum right r)
-{
+const char *right_name(enum right r) {
     return names[r];
 }
 
-bool right_by_name(const char *name, enum right *out)
-{
+bool right_by_name(const char *name, enum right *out) {
     for (int r = 0; r < RIGHT_COUNT; r++) {
         if (strcmp(names[r], name) == 0) {
             *out = (enum right)r;
@@ -52,8 +50,7 @@ bool right_by_name(const char *name, enum right *out)
 }
 
 /* Calls fn for each space-separated word; false as soon as one is refused or too long. */
-static bool each_word(const char *s, bool (*fn)(const char *word, void *arg), void *arg)
-{
+static bool each_word(const char *s, bool (*fn)(const char *word, void *arg), void *arg) {
     char word[32];
     while (*s != '\0') {
         size_t n = strcspn(s, " ");
@@ -71,8 +68,7 @@ static bool each_word(const char *s, bool (*fn)(const char *word, void *arg), vo
     return true;
 }
 
-static bool add_right(const char *word, void *arg)
-{
+static bool add_right(const char *word, void *arg) {
     enum right r;
     if (!right_by_name(word, &r))
         return false;
@@ -80,14 +76,12 @@ static bool add_right(const char *word, void *arg)
     return true;
 }
 
-bool right_mask_parse(const char *text, right_mask *out)
-{
+bool right_mask_parse(const char *text, right_mask *out) {
     *out = 0;
     return each_word(text, add_right, out);
 }
 
-bool role_rights(const char *role, right_mask *out)
-{
+bool role_rights(const char *role, right_mask *out) {
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (strcmp(roles[i].role, role) == 0) {
             *out = roles[i].rights;
@@ -102,8 +96,7 @@ struct role_kinds {
     bool operator;
 };
 
-static bool note_role(const char *word, void *arg)
-{
+static bool note_role(const char *word, void *arg) {
     struct role_kinds *kinds = arg;
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (strcmp(roles[i].role, word) == 0) {
@@ -115,8 +108,7 @@ static bool note_role(const char *word, void *arg)
     return false;
 }
 
-bool rights_compatible(const char *text)
-{
+bool rights_compatible(const char *text) {
     struct role_kinds kinds = {0};
     return each_word(text, note_role, &kinds) && !(kinds.municipal && kinds.operator);
 }

@@ -53,8 +53,7 @@ const struct route lgwan_routes[] = {
 };
 // clang-format on
 
-void vaccines_get(struct http_request *rq)
-{
+void vaccines_get(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     if (!buffer_puts(&in->answer, vaccine_list_json(in->server->vaccines)))
         inside_answer(in, ERR_MEMORY);

@@ -15,16 +15,17 @@ void rule_list_close(struct rule_list **l);
 const char *rule_message(const struct rule_list *l, const char *name);
 
 struct rule_input {
-    const struct claim *claim;       /* the new one */
-    const struct person *person;     /* NULL: coupon not registered */
+    const struct claim *claim;        /* the new one */
+    const struct person *person;      /* NULL: coupon not registered */
     const struct claim *const *prior; /* the person's other doses in force (recorded, review) */
     size_t priors;
     const struct vaccine_list *vaccines;
-    struct civil_date today;         /* server's Japanese date */
+    struct civil_date today; /* server's Japanese date */
+    bool clock_warning;      /* the outside saw a wrong terminal clock */
 };
 struct rule_result {
-    char names[512];   /* space-separated rule names that fired, review ones first */
-    bool review;       /* at least one of effect review */
+    char names[512]; /* space-separated rule names that fired, review ones first */
+    bool review;     /* at least one of effect review */
 };
 void rules_apply(const struct rule_list *l, const struct rule_input *in, struct rule_result *out);
 

@@ -29,25 +29,25 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *forbidden_addresses;
     char *admin_address;
     int64_t admin_port;
-    char *state_dir;      /* partitions/, keys/, backup/, control.sock below it */
-    char *data_dir;       /* municipalities.csv, vaccines.json, rules.json, policies.json */
-    char *kek_source;     /* "file" | "credential" */
+    char *state_dir;  /* partitions/, keys/, backup/, control.sock below it */
+    char *data_dir;   /* municipalities.csv, vaccines.json, rules.json, policies.json */
+    char *kek_source; /* "file" | "credential" */
     char *kek_dir;
     char *cert_file, *key_file, *terminal_ca_file;
     char *line_url, *line_ca_file, *line_cert_file, *line_key_file;
     char *inbox_key_file;    /* X25519 private key, hex, 0600 */
     char *snapshot_key_file; /* Ed25519 private key, hex, 0600 */
     char *number_socket;
-    char *clock_file;        /* development only, "" none */
+    char *clock_file; /* development only, "" none */
     int64_t uid;
     int64_t workers;
-    int64_t max_open;        /* partitions kept open */
+    int64_t max_open; /* partitions kept open */
     int64_t session_idle_s, session_age_s;
     int64_t snapshot_max_age_s;
     int64_t pull_max, pull_wait_ms;
     int64_t import_max_rows;
-    bool development;        /* key files allowed, Landlock optional, clock_file allowed */
-    bool dumpable;           /* tests of proofs only */
+    bool development; /* key files allowed, Landlock optional, clock_file allowed */
+    bool dumpable;    /* tests of proofs only */
 };
 
 struct server {

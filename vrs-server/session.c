@@ -14,7 +14,7 @@
 
 enum {
     MAX_SESSIONS = 20000,
-    HASHERS = 2,        /* argon2id takes 19 MiB and 30 ms: at most two at once */
+    HASHERS = 2, /* argon2id takes 19 MiB and 30 ms: at most two at once */
     HASH_QUEUE = 32,
     TRIES = 10,         /* failed log-ins of one account, terminal or source … */
     WINDOW_MS = 300000, /* … in five minutes */
@@ -41,8 +41,7 @@ struct sessions {
     size_t revoked_count;
 };
 
-enum vrs_err sessions_open(struct server *server, struct sessions **out)
-{
+enum vrs_err sessions_open(struct server *server, struct sessions **out) {
     struct sessions *s = calloc(1, sizeof *s);
     if (s == NULL)
         return ERR_MEMORY;
@@ -59,8 +58,7 @@ enum vrs_err sessions_open(struct server *server, struct sessions **out)
     return e;
 }
 
-static void live_remove(struct sessions *s, struct live **at)
-{
+static void live_remove(struct sessions *s, struct live **at) {
     struct live *gone = *at;
     *at = gone->next;
     secret_wipe(gone, sizeof *gone);
@@ -68,8 +66,7 @@ static void live_remove(struct sessions *s, struct live **at)
     s->count--;
 }
 
-void sessions_close(struct sessions **sp)
-{
+void sessions_close(struct sessions **sp) {
     struct sessions *s = *sp;
     if (s == NULL)
         return;
@@ -85,8 +82,7 @@ void sessions_close(struct sessions **sp)
     *sp = NULL;
 }
 
-void sessions_end_user(struct sessions *s, const char *user)
-{
+void sessions_end_user(struct sessions *s, const char *user) {
     for (struct live **at = &s->list; *at != NULL;) {
         if (strcmp((*at)->session.user, user) == 0)
             live_remove(s, at);
@@ -95,8 +91,7 @@ void sessions_end_user(struct sessions *s, const char *user)
     }
 }
 
-enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48], size_t count)
-{
+enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48], size_t count) {
     char(*copy)[48] = NULL;
     if (count > 0) {
         copy = malloc(count * sizeof *copy);
@@ -110,8 +105,7 @@ enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48],
     return VRS_OK;
 }
 
-static bool revoked(const struct sessions *s, const char *serial)
-{
+static bool revoked(const struct sessions *s, const char *serial) {
     for (size_t i = 0; i < s->revoked_count; i++) {
         if (strcmp(s->revoked[i], serial) == 0)
             return true;
@@ -121,8 +115,7 @@ static bool revoked(const struct sessions *s, const char *serial)
 
 /* --- the gates --- */
 
-static bool token_hash(const struct http_request *rq, uint8_t hash[CRYPTO_HASH_BYTES])
-{
+static bool token_hash(const struct http_request *rq, uint8_t hash[CRYPTO_HASH_BYTES]) {
     static const char scheme[] = "Bearer ";
     const char *header = http_header(rq, "Authorization");
     uint8_t token[TOKEN_BYTES];
@@ -137,8 +130,7 @@ static bool token_hash(const struct http_request *rq, uint8_t hash[CRYPTO_HASH_B
 }
 
 /* The session of the request's token, moved to the front; NULL: unknown or ended. */
-static struct live *find_live(struct sessions *s, const uint8_t hash[CRYPTO_HASH_BYTES])
-{
+static struct live *find_live(struct sessions *s, const uint8_t hash[CRYPTO_HASH_BYTES]) {
     int64_t now = clock_mono_ms();
     int64_t idle_ms = s->server->config.session_idle_s * 1000;
     for (struct live **at = &s->list; *at != NULL;) {
@@ -160,8 +152,7 @@ static struct live *find_live(struct sessions *s, const uint8_t hash[CRYPTO_HASH
 }
 
 static enum vrs_err authenticate(struct sessions *s, struct inside_request *in,
-                                 const struct tls_peer *peer)
-{
+                                 const struct tls_peer *peer) {
     uint8_t hash[CRYPTO_HASH_BYTES];
     if (!token_hash(in->rq, hash))
         return ERR_LOGIN_REQUIRED;
@@ -177,8 +168,7 @@ static enum vrs_err authenticate(struct sessions *s, struct inside_request *in,
     return VRS_OK;
 }
 
-static bool is_uuid(const char *s)
-{
+static bool is_uuid(const char *s) {
     for (size_t i = 0; i < 36; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
         if (dash ? s[i] != '-' : strchr("0123456789abcdefABCDEF", s[i]) == NULL || s[i] == '\0')
@@ -188,8 +178,7 @@ static bool is_uuid(const char *s)
 }
 
 /* What every handler would otherwise read for itself: key, version, JSON body. */
-static enum vrs_err read_common(struct inside_request *in)
-{
+static enum vrs_err read_common(struct inside_request *in) {
     const struct route *route = http_route(in->rq);
     if ((route->flags & ROUTE_IDEMPOTENT) != 0) {
         const char *key = http_header(in->rq, "Idempotency-Key");
@@ -224,15 +213,13 @@ static enum vrs_err read_common(struct inside_request *in)
     return VRS_OK;
 }
 
-static bool answered(struct inside_request *in, enum vrs_err e)
-{
+static bool answered(struct inside_request *in, enum vrs_err e) {
     if (e != VRS_OK)
         inside_answer(in, e);
     return e == VRS_OK;
 }
 
-bool session_gate(struct http_request *rq)
-{
+bool session_gate(struct http_request *rq) {
     struct inside_request *in = inside_make(rq);
     if (in == NULL) {
         http_problem(rq, ERR_MEMORY, NULL, NULL);
@@ -256,8 +243,8 @@ bool session_gate(struct http_request *rq)
         }
         /* Gate 2: may they. */
         enum right right;
-        if (route->right != NULL && (!right_by_name(route->right, &right) ||
-                                     (in->session.rights >> right & 1) == 0)) {
+        if (route->right != NULL &&
+            (!right_by_name(route->right, &right) || (in->session.rights >> right & 1) == 0)) {
             inside_refuse(in, ERR_FORBIDDEN);
             return false;
         }
@@ -282,13 +269,11 @@ struct login {
     char token[2 * TOKEN_BYTES + 1];
 };
 
-static struct login *login_of(struct inside_request *in)
-{
+static struct login *login_of(struct inside_request *in) {
     return in->own;
 }
 
-static void login_end(struct inside_request *in, enum vrs_err e)
-{
+static void login_end(struct inside_request *in, enum vrs_err e) {
     struct login *login = login_of(in);
     secret_wipe(login->password, sizeof login->password);
     secret_wipe(&login->account, sizeof login->account);
@@ -296,8 +281,7 @@ static void login_end(struct inside_request *in, enum vrs_err e)
 }
 
 /* Last step: the entry is committed, now the session may exist. */
-static void login_logged(struct inside_request *in)
-{
+static void login_logged(struct inside_request *in) {
     struct login *login = login_of(in);
     struct sessions *s = in->server->sessions;
     if (in->job.err != VRS_OK || login->verdict != VRS_OK) {
@@ -331,23 +315,21 @@ static void login_logged(struct inside_request *in)
     for (char *save, *w = strtok_r(words, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))
         (void)json_array_append_new(roles, json_string(w));
     in->status = 201;
-    enum vrs_err e = inside_json(
-        in, json_pack("{s:s,s:s,s:s,s:s,s:o}", "token", login->token, "expires_at", expires,
-                      "user_id", in->session.user, "municipality_code", in->session.municipality,
-                      "roles", roles));
+    enum vrs_err e =
+        inside_json(in, json_pack("{s:s,s:s,s:s,s:s,s:o}", "token", login->token, "expires_at",
+                                  expires, "user_id", in->session.user, "municipality_code",
+                                  in->session.municipality, "roles", roles));
     secret_wipe(login->token, sizeof login->token);
     login_end(in, e);
 }
 
-static enum vrs_err login_log(struct inside_request *in, struct partition *p)
-{
+static enum vrs_err login_log(struct inside_request *in, struct partition *p) {
     struct login *login = login_of(in);
     return inside_log(in, p, NULL, NULL, 0, 0,
                       login->verdict == VRS_OK ? "ok" : err_name(login->verdict), NULL);
 }
 
-static enum vrs_err login_verdict(struct login *login, const struct tls_peer *peer)
-{
+static enum vrs_err login_verdict(struct login *login, const struct tls_peer *peer) {
     if (login->verdict != VRS_OK || !login->known)
         return ERR_BAD_LOGIN;
     const struct account *a = &login->account;
@@ -363,8 +345,7 @@ static enum vrs_err login_verdict(struct login *login, const struct tls_peer *pe
     return VRS_OK;
 }
 
-static void login_hashed(struct worker_job *job)
-{
+static void login_hashed(struct worker_job *job) {
     struct login *login = (struct login *)job;
     struct inside_request *in = login->in;
     struct sessions *s = in->server->sessions;
@@ -390,15 +371,13 @@ static void login_hashed(struct worker_job *job)
     inside_step(in, peer->municipality, POOL_CREATE, login_log, login_logged);
 }
 
-static void login_hash(struct worker_job *job)
-{
+static void login_hash(struct worker_job *job) {
     struct login *login = (struct login *)job;
-    login->verdict = crypto_password_verify(login->password,
-                                            login->known ? login->account.password_hash : NULL);
+    login->verdict =
+        crypto_password_verify(login->password, login->known ? login->account.password_hash : NULL);
 }
 
-static void login_looked_up(struct inside_request *in)
-{
+static void login_looked_up(struct inside_request *in) {
     struct login *login = login_of(in);
     struct sessions *s = in->server->sessions;
     if (in->job.err != VRS_OK) {
@@ -412,16 +391,14 @@ static void login_looked_up(struct inside_request *in)
         login_end(in, ERR_BUSY);
 }
 
-static enum vrs_err login_look_up(struct inside_request *in, struct partition *registry)
-{
+static enum vrs_err login_look_up(struct inside_request *in, struct partition *registry) {
     struct login *login = login_of(in);
     enum vrs_err e = account_get(registry, login->user, &login->account);
     login->known = e == VRS_OK;
     return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
-void session_login(struct http_request *rq)
-{
+void session_login(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     struct sessions *s = in->server->sessions;
     const struct tls_peer *peer = http_tls_peer(rq);
@@ -450,14 +427,12 @@ void session_login(struct http_request *rq)
     inside_step(in, REGISTRY, 0, login_look_up, login_looked_up);
 }
 
-static enum vrs_err logout_run(struct inside_request *in, struct partition *p)
-{
+static enum vrs_err logout_run(struct inside_request *in, struct partition *p) {
     in->status = 204;
     return inside_log(in, p, NULL, NULL, 0, 0, "ok", NULL);
 }
 
-void session_logout(struct http_request *rq)
-{
+void session_logout(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     /* One session an ID: ending the user's sessions ends this one. */
     sessions_end_user(in->server->sessions, in->session.user);
