@@ -25,15 +25,15 @@ struct http_request;
 struct tls_server;
 struct tls_peer;
 
-struct http_limits { /* zero means the default in brackets */
-    size_t header_bytes;      /* 16 KiB */
-    size_t body_bytes;        /* 1 MiB; a route may allow more */
-    int64_t handshake_ms;     /* 10 s, whole handshake */
-    int64_t header_ms;        /* 10 s, from the first byte to the end of the headers */
-    int64_t body_ms;          /* 60 s, whole body */
-    int64_t idle_ms;          /* 75 s between requests */
-    int64_t age_ms;           /* 1 h, then closed after the answer */
-    size_t connections;       /* 12000; above it the oldest idle is closed, else refused */
+struct http_limits {      /* zero means the default in brackets */
+    size_t header_bytes;  /* 16 KiB */
+    size_t body_bytes;    /* 1 MiB; a route may allow more */
+    int64_t handshake_ms; /* 10 s, whole handshake */
+    int64_t header_ms;    /* 10 s, from the first byte to the end of the headers */
+    int64_t body_ms;      /* 60 s, whole body */
+    int64_t idle_ms;      /* 75 s between requests */
+    int64_t age_ms;       /* 1 h, then closed after the answer */
+    size_t connections;   /* 12000; above it the oldest idle is closed, else refused */
 };
 
 struct http_listener_options {
@@ -47,7 +47,7 @@ struct http_listener_options {
     /* Called before every handler with route and peer known; false: it has answered (or will).
      * NULL: none.  So that no handler can be reached past the program's gates. */
     bool (*gate)(struct http_request *rq);
-    void *arg;                    /* http_arg() of its requests */
+    void *arg; /* http_arg() of its requests */
 };
 
 VRS_CHECK enum vrs_err http_server_open(struct event_base *base, struct http_server **out);
@@ -61,11 +61,11 @@ size_t http_connections(const struct http_server *s);
 /* --- the request, borrowed until it is answered --- */
 const struct route *http_route(const struct http_request *rq);
 void *http_arg(const struct http_request *rq);
-struct arena *http_arena(struct http_request *rq);   /* lives until answered */
+struct arena *http_arena(struct http_request *rq);                        /* lives until answered */
 const char *http_header(const struct http_request *rq, const char *name); /* NULL: absent */
 const char *http_param(const struct http_request *rq, const char *name);  /* {id} of the route */
 const char *http_query(const struct http_request *rq, const char *name);  /* decoded, NULL absent */
-const void *http_body(const struct http_request *rq, size_t *len); /* contiguous */
+const void *http_body(const struct http_request *rq, size_t *len);        /* contiguous */
 const char *http_peer_address(const struct http_request *rq);
 const struct tls_peer *http_tls_peer(const struct http_request *rq); /* NULL: no certificate */
 int64_t http_started_us(const struct http_request *rq);              /* monotonic */

@@ -3,7 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -191,4 +191,22 @@ int64_t tls_server_days_left(const struct tls_server *t) {
     int64_t left_ms = asn1_ms(X509_get0_notAfter(cert)) - clock_now_ms();
     int64_t day_ms = INT64_C(86400000);
     return left_ms >= 0 ? left_ms / day_ms : -((-left_ms + day_ms - 1) / day_ms);
+}
+
+bool tls_server_is_named(const struct tls_server *t, const char *authority) {
+    char host[256];
+    const char *end = NULL;
+
+    if (*authority == '[') {
+        authority++;
+        end = strchr(authority, ']');
+    } else {
+        end = authority + strcspn(authority, ":");
+    }
+    if (end == NULL || end == authority || (size_t)(end - authority) >= sizeof host)
+        return false;
+    memcpy(host, authority, (size_t)(end - authority));
+    host[end - authority] = '\0';
+    X509 *cert = SSL_CTX_get0_certificate(t->ctx);
+    return X509_check_ip_asc(cert, host, 0) == 1 || X509_check_host(cert, host, 0, 0, NULL) == 1;
 }

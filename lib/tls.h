@@ -43,6 +43,8 @@ void tls_server_close(struct tls_server **t);
 void *tls_server_native(const struct tls_server *t);
 /* From an SSL * after the handshake: false without a peer certificate. */
 bool tls_peer_read(void *ssl, struct tls_peer *out);
+/* Whether the server's certificate is for this host ("name", "name:port", "[::1]:443"). */
+bool tls_server_is_named(const struct tls_server *t, const char *authority);
 /* Days until the server's certificate ends (negative: ended). */
 int64_t tls_server_days_left(const struct tls_server *t);
 
