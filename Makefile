@@ -52,8 +52,8 @@ TESTLIB := $(BUILD)/libtest.a
 
 tablet-api_SRC := $(call src,tablet-api/*.c)
 tablet-api_LIB := $(OCR) $(VRS)
+vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c)
 # line.c is what both ends of the line say.
-vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c tablet-api/line.c)
 vrs-server_SRC += $(if $(vrs-server_SRC),tablet-api/line.c)
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c)
@@ -65,9 +65,9 @@ ocr-ingest_LIB := $(OCR) $(VRS)
 vrs-load_SRC := $(call src,tests/load/*.c)
 vrs-load_LIB := $(PARTITIONS) $(OCR) $(VRS)
 
-# A program whose folder is not there is left out.
+# A program whose main.c is not there is left out.
 PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number ocr-ingest vrs-load,\
-  $(if $($(p)_SRC),$(p)))
+  $(if $(filter %/main.c,$($(p)_SRC)),$(p)))
 
 # One program each. Their first ten lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects
 # of programs, and linker flags, that they are linked with besides the libraries.
