@@ -26,7 +26,10 @@ struct sandbox_probe {
 extern struct sandbox_probe (*sandbox_probe_fn)(void);
 
 /* Always refused afterwards (EPERM): execve, ptrace, process_vm_readv/writev, open_by_handle_at,
- * mount, kexec, bpf, perf_event_open, userfaultfd, keyctl, module loading; connect unless allowed. */
+ * mount, kexec, bpf, perf_event_open, userfaultfd, keyctl, module loading, io_uring, new name spaces;
+ * socket families that are not needed; connect unless allowed.  A filter cannot see the address that
+ * connect is given: for a process that accepts inet and may connect to unix only, Landlock (ABI 4)
+ * refuses TCP. */
 VRS_CHECK enum vrs_err sandbox_enter(const struct sandbox *s, struct vrs_fault *fault);
 
 #endif
