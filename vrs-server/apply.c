@@ -272,7 +272,7 @@ enum vrs_err apply_claim(struct server *s, struct partition *p, struct claim *c,
     }
     if (e == ERR_NOT_FOUND) {
         e = decide(s, p, c, &holder, tally, clock_warning);
-        c->outcome_unsent = has_receipt(c);
+        /* The first outcome needs no mark: the inbox offers its entry until it has one. */
         if (e == VRS_OK)
             e = claim_insert(p, c);
         if (e == VRS_OK)

@@ -15,8 +15,6 @@ void line_out_snapshot_changed(struct line_out *l);
 /* A claim's outcome changed inside (settled, coupon registered): after the commit, from a pool
  * job's done, hand over what is unsent in that municipality. */
 void line_out_kick(struct line_out *l, const char *municipality);
-/* pool_options.opened: finds unsent outcomes of a partition that was just opened. */
-enum vrs_err line_out_opened(struct partition *p, void *arg);
 /* For vrsctl and readiness. */
 int64_t line_out_seconds_since_pull(const struct line_out *l);
 /* After a restore: pulls all entries of one municipality again (replay), done on the loop. */

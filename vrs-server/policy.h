@@ -5,6 +5,7 @@
 #define VRS_SERVER_POLICY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lib/clock.h"
 #include "lib/err.h"
@@ -16,11 +17,14 @@ void policy_list_close(struct policy_list **l);
 /* `kind` consent | statute, in force on `on` for the municipality: VRS_OK or ERR_BASIS_REFUSED. */
 VRS_CHECK enum vrs_err policy_basis(const struct policy_list *l, const char *municipality,
                                     const char *kind, struct civil_date on);
-VRS_CHECK enum vrs_err policy_purpose(const struct policy_list *l,
-                                      const char *purpose); /* ERR_PURPOSE */
-/* ERR_NOT_ON_ALLOW_LIST; an empty list refuses everything (C84). Checked on both sides (C86). */
+/* ERR_PURPOSE unless the closed list has it for this use: "inquiry" "lookup" "search" "reveal". */
+VRS_CHECK enum vrs_err policy_purpose(const struct policy_list *l, const char *purpose,
+                                      const char *use);
+/* ERR_NOT_ON_ALLOW_LIST unless (business, asker, provider, item) is listed and in force; item NULL
+ * asks for any.  An empty list refuses everything (C84).  Checked on both sides (C86). */
 VRS_CHECK enum vrs_err policy_allowed(const struct policy_list *l, const char *business,
-                                      const char *asker, const char *provider, const char *item);
+                                      const char *asker, const char *provider, const char *item,
+                                      struct civil_date on);
 int64_t policy_result_days(const struct policy_list *l, const char *municipality);
 
 #endif

@@ -1,0 +1,856 @@
+#include "vrs-server/line_out.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/crypto.h"
+#include "lib/json.h"
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "ocr-ingest/line.h"
+#include "tablet-api/line.h"
+#include "vrs-server/apply.h"
+#include "vrs-server/snapshot.h"
+
+/* Invariants:
+ *  L1  an entry is offered by the inbox until its outcome is durable there; we may see it again
+ * after a restart or a lost answer, and apply.h answers the same. L2  nothing is dropped: a batch
+ * whose commit failed or is unknown is submitted again; outcomes stay queued until LINE_ACKED names
+ * them. L3  a waiting claim that became final is marked unsent in its partition until then. */
+
+enum {
+    MAX_IN_FLIGHT = 4000, /* entries pulled and not yet committed: above it pulling pauses */
+    RETRY_MS = 500,
+    MAX_UNSENT = 500,
+};
+
+/* Entries of one municipality on their way through its partition. */
+struct batch {
+    struct pool_job job; /* first */
+    struct line_out *line;
+    struct batch *next; /* waiting to be tried again */
+    struct line_entry *entry;
+    struct line_result *result;
+    size_t count, cap;
+    int64_t started_us;
+    struct replay *replay; /* NULL: from the pull */
+};
+
+/* An outcome that the outside does not have yet. */
+struct pending {
+    struct line_result result;
+    char municipality[7]; /* "" or: where the unsent mark is to be taken off */
+    bool sent;            /* in the POST that is in flight */
+};
+
+struct mark_job {
+    struct pool_job job; /* first */
+    struct line_out *line;
+    size_t count;
+    uint8_t receipt[][LINE_RECEIPT_BYTES];
+};
+
+struct unsent_job {
+    struct pool_job job; /* first */
+    struct line_out *line;
+    size_t count;
+    struct line_result result[MAX_UNSENT];
+};
+
+struct query_job {
+    struct pool_job job; /* first */
+    struct line_out *line;
+    uint64_t id;
+    bool own_site;
+    size_t sealed_len;
+    enum line_coupon_status status;
+    uint8_t sealed[];
+};
+
+struct replay {
+    struct line_out *line;
+    char municipality[7];
+    uint64_t after_seq, replayed;
+    size_t batches;
+    bool all_pulled;
+    enum vrs_err err;
+    void (*done)(enum vrs_err e, uint64_t replayed, void *arg);
+    void *arg;
+};
+
+struct line_out {
+    struct server *server;
+    struct client *client;
+    struct crypto_opener *opener[SERVER_MAX_WORKERS];
+    struct event *retry; /* pull, failed batches and outcomes again */
+    uint64_t after_seq;
+    uint64_t epoch;
+    size_t in_flight;
+    bool pulling, posting, answering, closing;
+    int64_t last_pull_ms;
+    struct batch *failed;
+    struct pending *pending;
+    size_t pending_count, pending_cap;
+    struct buffer answers;
+    bool has_answers;
+    struct snapshot *snapshot;
+};
+
+static struct metric pulled_total = {
+    .name = "vrs_line_entries_total", .help = "Inbox entries pulled", .type = METRIC_COUNTER};
+static struct metric unreadable = {.name = "vrs_line_unreadable_total",
+                                   .help = "Inbox entries that could not be opened",
+                                   .type = METRIC_COUNTER};
+static struct metric apply_us = {.name = "vrs_apply_seconds",
+                                 .help = "From submitted to committed, a batch of one municipality",
+                                 .type = METRIC_HISTOGRAM};
+static struct metric depth_outside = {.name = "vrs_line_inbox_depth",
+                                      .help = "Entries without outcome outside, as last told",
+                                      .type = METRIC_GAUGE};
+
+static void pull(struct line_out *l);
+static void post_outcomes(struct line_out *l);
+static void post_answers(struct line_out *l);
+
+static void retry_later(struct line_out *l) {
+    const struct timeval soon = {.tv_usec = RETRY_MS * 1000};
+    (void)event_add(l->retry, &soon);
+}
+
+static enum vrs_err start_post(struct line_out *l, const char *method, const char *path,
+                               const struct buffer *body, int64_t timeout_ms, client_done_fn *done,
+                               void *arg) {
+    const struct client_call call = {.method = method,
+                                     .path = path,
+                                     .content_type = LINE_CONTENT_TYPE,
+                                     .body = body->data,
+                                     .len = body->len,
+                                     .timeout_ms = timeout_ms,
+                                     .done = done,
+                                     .arg = arg};
+    return body->failed ? ERR_MEMORY : client_start(l->client, &call);
+}
+
+static bool reply_ok(const struct client_reply *r) {
+    return r->err == VRS_OK && r->status == 200;
+}
+
+/* --- outcomes to the outside --- */
+
+static bool pending_add(struct line_out *l, const struct line_result *r, const char *municipality) {
+    if (l->pending_count == l->pending_cap) {
+        size_t cap = l->pending_cap == 0 ? 256 : 2 * l->pending_cap;
+        struct pending *grown = realloc(l->pending, cap * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        l->pending = grown;
+        l->pending_cap = cap;
+    }
+    struct pending *p = &l->pending[l->pending_count++];
+    memset(p, 0, sizeof *p);
+    p->result = *r;
+    (void)snprintf(p->municipality, sizeof p->municipality, "%s", municipality);
+    return true;
+}
+
+static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
+    struct mark_job *m = (struct mark_job *)job;
+    for (size_t i = 0; i < m->count; i++) {
+        enum vrs_err e = claim_mark_sent(p, m->receipt[i]);
+        if (e != VRS_OK && e != ERR_NOT_FOUND)
+            return e;
+    }
+    return VRS_OK;
+}
+
+static void mark_done(struct pool_job *job) {
+    /* Not marked: it is found and handed over once more at the next start. */
+    if (job->err != VRS_OK)
+        log_fault(LOG_WARN, "line.mark_failed", &job->fault);
+    free(job);
+}
+
+/* Takes the unsent marks of acknowledged outcomes off, one job a municipality. */
+static void mark_sent(struct line_out *l, struct pending *done, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (done[i].municipality[0] == '\0')
+            continue;
+        struct mark_job *m = calloc(1, sizeof *m + (count - i) * sizeof m->receipt[0]);
+        if (m == NULL)
+            return;
+        m->line = l;
+        m->job.run = mark_run;
+        m->job.done = mark_done;
+        memcpy(m->job.municipality, done[i].municipality, sizeof m->job.municipality);
+        for (size_t j = i; j < count; j++) {
+            if (strcmp(done[j].municipality, m->job.municipality) == 0) {
+                memcpy(m->receipt[m->count++], done[j].result.receipt, LINE_RECEIPT_BYTES);
+                done[j].municipality[0] = '\0';
+            }
+        }
+        if (pool_submit(l->server->pool, &m->job) != VRS_OK)
+            free(m);
+    }
+}
+
+/* The body of LINE_ACKED lists receipts in the order they were posted. */
+struct acked {
+    struct line_out *line;
+    size_t at;
+    struct pending *done;
+    size_t count;
+};
+
+static void note_acked(const uint8_t receipt[LINE_RECEIPT_BYTES], void *arg) {
+    struct acked *a = arg;
+    struct line_out *l = a->line;
+    for (size_t i = a->at; i < l->pending_count; i++) {
+        struct pending *p = &l->pending[i];
+        if (p->sent && memcmp(p->result.receipt, receipt, LINE_RECEIPT_BYTES) == 0) {
+            a->done[a->count++] = *p;
+            p->result.outcome = LINE_PENDING; /* acknowledged: swept below */
+            a->at = i + 1;
+            return;
+        }
+    }
+}
+
+static void outcomes_posted(const struct client_reply *r, void *arg) {
+    struct line_out *l = arg;
+    struct acked acked = {.line = l};
+    l->posting = false;
+    acked.done = calloc(l->pending_count + 1, sizeof *acked.done);
+    if (reply_ok(r) && acked.done != NULL &&
+        line_acked_decode(r->body, r->len, note_acked, &acked) != VRS_OK)
+        log_event(LOG_ERROR, "line.bad_answer", LF_STR("path", "outcomes"));
+    size_t kept = 0;
+    for (size_t i = 0; i < l->pending_count; i++) {
+        if (l->pending[i].result.outcome == LINE_PENDING)
+            continue;
+        l->pending[kept] = l->pending[i];
+        l->pending[kept++].sent = false;
+    }
+    l->pending_count = kept;
+    if (acked.done != NULL)
+        mark_sent(l, acked.done, acked.count);
+    free(acked.done);
+    if (!reply_ok(r)) {
+        log_event(LOG_WARN, "line.outcomes_failed", LF_ERR(r->err), LF_INT("status", r->status));
+        retry_later(l);
+    } else {
+        post_outcomes(l);
+    }
+}
+
+static void post_outcomes(struct line_out *l) {
+    if (l->posting || l->pending_count == 0 || l->closing)
+        return;
+    struct buffer body;
+    buffer_init(&body, LINE_MAX_BODY);
+    line_outcomes_begin(&body);
+    for (size_t i = 0; i < l->pending_count && i < LINE_MAX_ENTRIES; i++) {
+        line_outcomes_add(&l->pending[i].result, &body);
+        l->pending[i].sent = true;
+    }
+    if (start_post(l, "POST", "/line/v1/outcomes", &body, 30000, outcomes_posted, l) == VRS_OK)
+        l->posting = true;
+    else
+        retry_later(l);
+    buffer_fini(&body);
+}
+
+/* --- entries through the partitions --- */
+
+static void actor_of(const char *staff, const char *terminal, struct log_actor *out) {
+    *out = (struct log_actor){.user = staff, .terminal = terminal, .source = "internet"};
+}
+
+static enum vrs_err run_dose(struct line_out *l, struct partition *p, const struct line_entry *e,
+                             const struct buffer *text, struct tally_batch *tally,
+                             struct line_result *result) {
+    struct line_dose d;
+    struct claim c;
+    struct log_actor who;
+    struct vrs_fault fault = {0};
+    enum vrs_err err = line_dose_decode(text->data, text->len, &d);
+    if (err != VRS_OK)
+        return err;
+    claim_init(&c);
+    if (line_parse(d.ocr_line, NULL, &c.coupon, &fault) != VRS_OK ||
+        clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK)
+        return ERR_CORRUPT;
+    memcpy(c.receipt, e->receipt, sizeof c.receipt);
+    c.given = d.given;
+    c.registered_ms = e->received_ms;
+    c.read_at_ms = d.read_at_ms;
+#define COPY(field) (void)snprintf(c.field, sizeof c.field, "%s", d.field)
+    COPY(product);
+    COPY(lot);
+    COPY(site);
+    COPY(physician);
+    COPY(read_by);
+    COPY(terminal);
+    COPY(staff);
+#undef COPY
+    (void)snprintf(c.origin, sizeof c.origin, "tablet");
+    actor_of(d.staff, d.terminal, &who);
+    err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result);
+    claim_wipe(&c);
+    secret_wipe(&d, sizeof d);
+    return err;
+}
+
+static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const struct line_entry *e,
+                               const struct buffer *text, struct tally_batch *tally,
+                               struct line_result *result) {
+    struct line_cancel c;
+    enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
+    return err == VRS_OK ? apply_cancel(l->server, p, &c, e->received_ms, e->receipt, tally, result)
+                         : err;
+}
+
+static enum vrs_err run_event(struct partition *p, const struct line_entry *e,
+                              const struct buffer *text, struct line_result *result) {
+    struct line_event ev;
+    struct log_entry entry = {.purpose = "internet_side", .result = "noted"};
+    enum vrs_err err = line_event_decode(text->data, text->len, &ev);
+    if (err != VRS_OK)
+        return err;
+    actor_of(ev.staff, ev.terminal, &entry.actor);
+    entry.act = ev.name;
+    entry.detail = ev.source;
+    memcpy(result->receipt, e->receipt, sizeof result->receipt);
+    result->outcome = LINE_NOTED;
+    return access_log_append(p, &entry, NULL);
+}
+
+/* One entry.  What cannot be opened or read stays pending outside and raises an alarm: it is never
+ * dropped and never stops its neighbours. */
+static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, struct buffer *text,
+                              struct buffer *aad, struct tally_batch *tally) {
+    struct line_out *l = b->line;
+    const struct line_entry *e = &b->entry[i];
+    struct line_result *result = &b->result[i];
+    memset(result, 0, sizeof *result);
+    buffer_clear(text);
+    buffer_clear(aad);
+    line_aad(e, aad);
+    enum vrs_err err = crypto_opener_unseal(l->opener[b->job.worker_index], aad->data, aad->len,
+                                            e->sealed, e->sealed_len, text);
+    if (err == VRS_OK && e->kind == LINE_DOSE)
+        err = run_dose(l, p, e, text, tally, result);
+    else if (err == VRS_OK && e->kind == LINE_CANCEL)
+        err = run_cancel(l, p, e, text, tally, result);
+    else if (err == VRS_OK)
+        err = run_event(p, e, text, result);
+    if (err == ERR_TAMPERED || err == ERR_CORRUPT) {
+        log_event(LOG_ERROR, "line.entry_unreadable", LF_HEX("receipt", e->receipt, 16),
+                  LF_ERR(err));
+        metric_add(&unreadable, 1);
+        result->outcome = LINE_PENDING;
+        err = VRS_OK;
+    }
+    return err;
+}
+
+static enum vrs_err batch_run(struct pool_job *job, struct partition *p) {
+    struct batch *b = (struct batch *)job;
+    struct buffer text, aad;
+    struct tally_batch *tally = tally_batch_open();
+    enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
+    buffer_init(&text, 1 << 16);
+    buffer_init(&aad, 1024);
+    for (size_t i = 0; i < b->count && e == VRS_OK; i++)
+        e = run_entry(b, i, p, &text, &aad, tally);
+    if (e == VRS_OK)
+        e = tally_batch_flush(tally, p);
+    buffer_fini(&text);
+    buffer_fini(&aad);
+    tally_batch_close(&tally);
+    return e;
+}
+
+static void batch_free(struct batch *b) {
+    for (size_t i = 0; i < b->count; i++) {
+        void *sealed = (void *)(uintptr_t)b->entry[i].sealed; /* our own copy */
+        free(sealed);
+    }
+    free(b->entry);
+    free(b->result);
+    free(b);
+}
+
+static void replay_step(struct replay *r);
+
+static void batch_done(struct pool_job *job) {
+    struct batch *b = (struct batch *)job;
+    struct line_out *l = b->line;
+    if (l->closing) {
+        batch_free(b);
+        return;
+    }
+    if (job->err != VRS_OK) { /* L2 */
+        log_fault(LOG_ERROR, "line.batch_failed", &job->fault);
+        b->next = l->failed;
+        l->failed = b;
+        retry_later(l);
+        return;
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->result[i].outcome != LINE_PENDING && !pending_add(l, &b->result[i], ""))
+            retry_later(l);
+    }
+    l->in_flight -= b->count;
+    metric_observe_us(&apply_us, clock_mono_us() - b->started_us);
+    if (b->replay != NULL) {
+        b->replay->batches--;
+        b->replay->replayed += b->count;
+        replay_step(b->replay);
+    }
+    batch_free(b);
+    post_outcomes(l);
+    pull(l);
+}
+
+static void batch_submit(struct batch *b) {
+    b->job.err = VRS_OK;
+    b->started_us = clock_mono_us();
+    if (pool_submit(b->line->server->pool, &b->job) != VRS_OK) {
+        b->next = b->line->failed;
+        b->line->failed = b;
+        retry_later(b->line);
+    }
+}
+
+/* Entries of one answer, sorted into batches by municipality. */
+struct sorter {
+    struct line_out *line;
+    struct replay *replay;
+    struct batch *batches; /* by next */
+    uint64_t last_seq;
+    size_t count;
+};
+
+static struct batch *batch_for(struct sorter *s, const char *municipality) {
+    for (struct batch *b = s->batches; b != NULL; b = b->next) {
+        if (strcmp(b->job.municipality, municipality) == 0)
+            return b;
+    }
+    struct batch *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return NULL;
+    b->line = s->line;
+    b->replay = s->replay;
+    b->job.run = batch_run;
+    b->job.done = batch_done;
+    b->job.flags = POOL_CREATE;
+    (void)snprintf(b->job.municipality, sizeof b->job.municipality, "%s", municipality);
+    b->next = s->batches;
+    s->batches = b;
+    return b;
+}
+
+static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
+    struct sorter *s = arg;
+    struct batch *b = batch_for(s, e->municipality);
+    if (b == NULL)
+        return ERR_MEMORY;
+    if (b->count == b->cap) {
+        size_t cap = b->cap == 0 ? 16 : 2 * b->cap;
+        struct line_entry *entries = realloc(b->entry, cap * sizeof *entries);
+        if (entries == NULL)
+            return ERR_MEMORY;
+        b->entry = entries;
+        struct line_result *results = realloc(b->result, cap * sizeof *results);
+        if (results == NULL)
+            return ERR_MEMORY;
+        b->result = results;
+        b->cap = cap;
+    }
+    uint8_t *sealed = malloc(e->sealed_len);
+    if (sealed == NULL)
+        return ERR_MEMORY;
+    memcpy(sealed, e->sealed, e->sealed_len);
+    b->entry[b->count] = *e;
+    b->entry[b->count++].sealed = sealed;
+    s->count++;
+    if (e->seq > s->last_seq)
+        s->last_seq = e->seq;
+    return VRS_OK;
+}
+
+static void sorted_submit(struct sorter *s) {
+    while (s->batches != NULL) {
+        struct batch *b = s->batches;
+        s->batches = b->next;
+        b->next = NULL;
+        s->line->in_flight += b->count;
+        if (s->replay != NULL)
+            s->replay->batches++;
+        batch_submit(b);
+    }
+}
+
+static void sorted_drop(struct sorter *s) {
+    while (s->batches != NULL) {
+        struct batch *b = s->batches;
+        s->batches = b->next;
+        batch_free(b);
+    }
+}
+
+/* --- coupon queries: nothing of them is stored but the log entry --- */
+
+static enum vrs_err see_recorded(struct claim *c, void *arg) {
+    if (claim_in_force(c))
+        *(bool *)arg = true;
+    return VRS_OK;
+}
+
+static enum vrs_err query_look(struct query_job *q, struct partition *p, const struct coupon *c,
+                               struct person *holder) {
+    struct person_coupon coupon;
+    bool recorded = false;
+    q->status = LINE_COUPON_UNKNOWN;
+    enum vrs_err e = coupon_get(p, c->number.digits, &coupon);
+    if (e != VRS_OK)
+        return e == ERR_NOT_FOUND ? VRS_OK : e;
+    q->status = LINE_COUPON_OK;
+    e = person_get(p, &coupon.person, holder);
+    if (e != VRS_OK || !q->own_site)
+        return e;
+    e = claims_of_turn(p, c, see_recorded, &recorded);
+    if (recorded)
+        q->status = LINE_COUPON_RECORDED;
+    else if (person_date_set(holder->moved_out_on))
+        q->status = LINE_COUPON_MOVED_OUT;
+    return e;
+}
+
+static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
+    struct query_job *q = (struct query_job *)job;
+    struct buffer line;
+    struct coupon coupon;
+    struct person holder;
+    struct vrs_fault fault = {0};
+    char aad[40], text[32] = "";
+    memset(&holder, 0, sizeof holder);
+    int aad_len = snprintf(aad, sizeof aad, "query%llu", (unsigned long long)q->id);
+    buffer_init(&line, sizeof text - 1);
+    enum vrs_err e = crypto_opener_unseal(q->line->opener[job->worker_index], aad, (size_t)aad_len,
+                                          q->sealed, q->sealed_len, &line);
+    if (e == VRS_OK && line.len > 0)
+        memcpy(text, line.data, line.len);
+    if (e == VRS_OK)
+        e = line_parse(text, NULL, &coupon, &fault);
+    if (e == VRS_OK)
+        e = query_look(q, p, &coupon, &holder);
+    struct log_entry entry = {.actor = {.source = "internet"},
+                              .act = "coupon.check",
+                              .purpose = "vaccination_record",
+                              .result = "ok",
+                              .count = q->status == LINE_COUPON_UNKNOWN ? 0 : 1};
+    if (e == VRS_OK && holder.version != 0) {
+        entry.person = &holder;
+        entry.subjects = &holder.id;
+        entry.subject_count = 1;
+    }
+    if (e == VRS_OK)
+        e = access_log_append(p, &entry, NULL);
+    person_wipe(&holder);
+    buffer_fini(&line);
+    secret_wipe(text, sizeof text);
+    return e;
+}
+
+static void query_done(struct pool_job *job) {
+    struct query_job *q = (struct query_job *)job;
+    struct line_out *l = q->line;
+    /* No file of that municipality: nobody is registered there.  Other errors: no answer, the
+     * tablet is told inside_away. */
+    if (job->err == ERR_NOT_FOUND)
+        q->status = LINE_COUPON_UNKNOWN;
+    if (!l->closing && (job->err == VRS_OK || job->err == ERR_NOT_FOUND)) {
+        if (!l->has_answers)
+            line_answers_begin(&l->answers);
+        l->has_answers = true;
+        line_answers_add(q->id, q->status, &l->answers);
+        post_answers(l);
+    }
+    free(q);
+}
+
+static enum vrs_err take_query(const struct line_query *from, void *arg) {
+    struct sorter *s = arg;
+    struct query_job *q = calloc(1, sizeof *q + from->sealed_len);
+    if (q == NULL)
+        return VRS_OK; /* unanswered: the tablet's deadline speaks */
+    q->line = s->line;
+    q->id = from->id;
+    q->own_site = strcmp(from->municipality, from->site_municipality) == 0;
+    q->sealed_len = from->sealed_len;
+    memcpy(q->sealed, from->sealed, from->sealed_len);
+    q->job.run = query_run;
+    q->job.done = query_done;
+    memcpy(q->job.municipality, from->municipality, sizeof q->job.municipality);
+    if (pool_submit(s->line->server->pool, &q->job) != VRS_OK)
+        free(q);
+    return VRS_OK;
+}
+
+static void answers_posted(const struct client_reply *r, void *arg) {
+    struct line_out *l = arg;
+    (void)r; /* lost answers are asked again by a person */
+    l->answering = false;
+    post_answers(l);
+}
+
+static void post_answers(struct line_out *l) {
+    if (l->answering || !l->has_answers || l->closing)
+        return;
+    l->answering =
+        start_post(l, "POST", "/line/v1/answers", &l->answers, 5000, answers_posted, l) == VRS_OK;
+    buffer_clear(&l->answers);
+    l->has_answers = false;
+}
+
+/* --- pulling --- */
+
+static void pulled(const struct client_reply *r, void *arg) {
+    struct line_out *l = arg;
+    struct sorter s = {.line = l, .last_seq = l->after_seq};
+    struct line_pulled_head head;
+    l->pulling = false;
+    if (!reply_ok(r) ||
+        line_pulled_decode(r->body, r->len, &head, sort_entry, take_query, &s) != VRS_OK) {
+        log_event(LOG_WARN, "line.pull_failed", LF_ERR(r->err), LF_INT("status", r->status));
+        sorted_drop(&s);
+        retry_later(l);
+        return;
+    }
+    l->last_pull_ms = clock_mono_ms();
+    l->after_seq = s.last_seq;
+    metric_add(&pulled_total, (int64_t)s.count);
+    metric_set(&depth_outside, (int64_t)head.depth);
+    sorted_submit(&s);
+    snapshot_outside_has(l->snapshot, head.snapshot_version);
+    pull(l);
+}
+
+static void pull(struct line_out *l) {
+    if (l->pulling || l->closing || l->in_flight >= MAX_IN_FLIGHT)
+        return;
+    const struct server_config *c = &l->server->config;
+    const struct line_pull ask = {.after_seq = l->after_seq,
+                                  .max = (uint64_t)c->pull_max,
+                                  .wait_ms = (uint64_t)c->pull_wait_ms};
+    struct buffer body;
+    buffer_init(&body, 1024);
+    line_pull_encode(&ask, &body);
+    if (start_post(l, "POST", "/line/v1/pull", &body, c->pull_wait_ms + 10000, pulled, l) == VRS_OK)
+        l->pulling = true;
+    else
+        retry_later(l);
+    buffer_fini(&body);
+}
+
+static void retry(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct line_out *l = arg;
+    struct batch *again = l->failed;
+    l->failed = NULL;
+    while (again != NULL) {
+        struct batch *b = again;
+        again = b->next;
+        b->next = NULL;
+        batch_submit(b);
+    }
+    post_outcomes(l);
+    pull(l);
+}
+
+/* --- outcomes that changed inside --- */
+
+static enum vrs_err see_unsent(struct claim *c, void *arg) {
+    struct unsent_job *u = arg;
+    if (u->count < MAX_UNSENT)
+        apply_result_of(c, &u->result[u->count++]);
+    return VRS_OK;
+}
+
+static enum vrs_err unsent_run(struct pool_job *job, struct partition *p) {
+    struct unsent_job *u = (struct unsent_job *)job;
+    u->count = 0;
+    return claims_unsent(p, MAX_UNSENT, see_unsent, u);
+}
+
+static bool is_pending(const struct line_out *l, const struct line_result *r) {
+    for (size_t i = 0; i < l->pending_count; i++) {
+        if (memcmp(l->pending[i].result.receipt, r->receipt, LINE_RECEIPT_BYTES) == 0 &&
+            l->pending[i].result.outcome == r->outcome)
+            return true;
+    }
+    return false;
+}
+
+static void unsent_done(struct pool_job *job) {
+    struct unsent_job *u = (struct unsent_job *)job;
+    struct line_out *l = u->line;
+    for (size_t i = 0; job->err == VRS_OK && !l->closing && i < u->count; i++) {
+        if (!is_pending(l, &u->result[i]))
+            (void)pending_add(l, &u->result[i], job->municipality);
+    }
+    if (!l->closing)
+        post_outcomes(l);
+    free(u);
+}
+
+void line_out_kick(struct line_out *l, const char *municipality) {
+    struct unsent_job *u = calloc(1, sizeof *u);
+    if (u == NULL)
+        return; /* still marked: found at the next kick or start */
+    u->line = l;
+    u->job.run = unsent_run;
+    u->job.done = unsent_done;
+    (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);
+    if (pool_submit(l->server->pool, &u->job) != VRS_OK)
+        free(u);
+}
+
+static void kick_all(struct line_out *l) {
+    size_t n = pool_list(l->server->pool, NULL, 0);
+    char(*codes)[7] = n > 0 ? calloc(n, sizeof *codes) : NULL;
+    if (codes == NULL)
+        return;
+    size_t have = pool_list(l->server->pool, codes, n);
+    for (size_t i = 0; i < have && i < n; i++)
+        line_out_kick(l, codes[i]);
+    free(codes);
+}
+
+/* --- replay after a restore --- */
+
+static void replay_end(struct replay *r, enum vrs_err e) {
+    r->done(e, r->replayed, r->arg);
+    free(r);
+}
+
+static void replay_page(const struct client_reply *reply, void *arg) {
+    struct replay *r = arg;
+    struct sorter s = {.line = r->line, .replay = r, .last_seq = r->after_seq};
+    struct line_pulled_head head;
+    if (!reply_ok(reply) ||
+        line_pulled_decode(reply->body, reply->len, &head, sort_entry, NULL, &s) != VRS_OK) {
+        sorted_drop(&s);
+        r->err = reply->err != VRS_OK ? reply->err : ERR_PROTOCOL;
+        r->all_pulled = true;
+        if (r->batches == 0)
+            replay_end(r, r->err);
+        return;
+    }
+    r->all_pulled = s.count == 0;
+    r->after_seq = s.last_seq;
+    sorted_submit(&s);
+    if (r->all_pulled && r->batches == 0)
+        replay_end(r, r->err);
+}
+
+static void replay_step(struct replay *r) {
+    if (r->batches > 0)
+        return;
+    if (r->all_pulled) {
+        replay_end(r, r->err);
+        return;
+    }
+    struct line_replay ask = {.after_seq = r->after_seq, .max = LINE_MAX_ENTRIES};
+    struct buffer body;
+    memcpy(ask.municipality, r->municipality, sizeof ask.municipality);
+    buffer_init(&body, 1024);
+    line_replay_encode(&ask, &body);
+    if (start_post(r->line, "POST", "/line/v1/replay", &body, 30000, replay_page, r) != VRS_OK)
+        replay_end(r, ERR_INSIDE_AWAY);
+    buffer_fini(&body);
+}
+
+void line_out_replay(struct line_out *l, const char *municipality,
+                     void (*done)(enum vrs_err e, uint64_t replayed, void *arg), void *arg) {
+    struct replay *r = calloc(1, sizeof *r);
+    if (r == NULL) {
+        done(ERR_MEMORY, 0, arg);
+        return;
+    }
+    r->line = l;
+    r->done = done;
+    r->arg = arg;
+    (void)snprintf(r->municipality, sizeof r->municipality, "%s", municipality);
+    replay_step(r);
+}
+
+/* --- life --- */
+
+enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_fault *fault) {
+    const struct server_config *c = &s->config;
+    const struct client_options to = {.base_url = c->line_url,
+                                      .ca_file = c->line_ca_file,
+                                      .cert_file = c->line_cert_file,
+                                      .key_file = c->line_key_file,
+                                      .max_reply_bytes = LINE_MAX_BODY,
+                                      .max_connections = 4};
+    struct line_out *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return ERR_MEMORY;
+    struct secret_key key;
+    l->server = s;
+    l->last_pull_ms = clock_mono_ms();
+    buffer_init(&l->answers, LINE_MAX_BODY);
+    metric_register(&unreadable);
+    metric_register(&apply_us);
+    enum vrs_err e = snapshot_read_key(c->inbox_key_file, &key, fault);
+    for (int64_t i = 0; i < c->workers && e == VRS_OK; i++) {
+        l->opener[i] = crypto_opener_open(&key);
+        e = l->opener[i] != NULL ? VRS_OK : ERR_MEMORY;
+    }
+    if (e == VRS_OK)
+        e = client_open(s->base, &to, &l->client, fault);
+    if (e == VRS_OK)
+        e = snapshot_open(s, l->client, &key, &l->snapshot, fault);
+    if (e == VRS_OK) {
+        l->retry = event_new(s->base, -1, 0, retry, l);
+        e = l->retry != NULL ? VRS_OK : ERR_MEMORY;
+    }
+    secret_wipe(&key, sizeof key);
+    if (e != VRS_OK) {
+        line_out_close(&l);
+        *out = NULL;
+        return e;
+    }
+    *out = l;
+    kick_all(l);
+    pull(l);
+    return VRS_OK;
+}
+
+/* Stops talking; what is in the pool finishes there, and the inbox offers again what we did not
+ * tell. The struct itself lives until the process ends: jobs in flight still name it. */
+void line_out_close(struct line_out **lp) {
+    struct line_out *l = *lp;
+    if (l == NULL)
+        return;
+    l->closing = true;
+    if (l->client != NULL)
+        client_close(&l->client);
+    if (l->retry != NULL)
+        event_free(l->retry);
+    *lp = NULL;
+}
+
+void line_out_snapshot_changed(struct line_out *l) {
+    snapshot_changed(l->snapshot);
+}
+
+int64_t line_out_seconds_since_pull(const struct line_out *l) {
+    return (clock_mono_ms() - l->last_pull_ms) / 1000;
+}

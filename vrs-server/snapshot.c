@@ -1,0 +1,278 @@
+#include "vrs-server/snapshot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/clock.h"
+#include "lib/crypto.h"
+#include "lib/json.h"
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "partitions/tally.h"
+#include "vrs-server/account.h"
+#include "vrs-server/session.h"
+
+enum { MAX_SNAPSHOT_BYTES = 64 << 20, MAX_REVOKED = 100000 };
+
+struct make_job {
+    struct pool_job job; /* first */
+    struct snapshot *snapshot;
+    uint64_t at_least; /* the outside's version: ours must be above */
+    uint64_t version;
+    struct buffer body; /* signed */
+    char (*revoked)[48];
+    size_t revoked_count;
+};
+
+struct snapshot {
+    struct server *server;
+    struct client *line;
+    struct secret_key sign_key;
+    char inbox_key_base64[48];
+    struct buffer body; /* the newest, signed */
+    uint64_t version;   /* of body, 0 none */
+    uint64_t outside;   /* what the outside has */
+    int64_t made_mono_ms;
+    bool making, again, pushing;
+};
+
+static struct metric outside_version = {.name = "vrs_snapshot_outside_version",
+                                        .help = "Version of the snapshot that tablet-api has",
+                                        .type = METRIC_GAUGE};
+
+enum vrs_err snapshot_read_key(const char *path, struct secret_key *out, struct vrs_fault *fault) {
+    char hex[2 * sizeof out->bytes + 1] = "";
+    struct stat st;
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return err_fail(fault, ERR_CONFIG, "cannot open the key file %s", path);
+    bool ok = fstat(fileno(f), &st) == 0 && (st.st_mode & 077) == 0 &&
+              fread(hex, 1, sizeof hex - 1, f) == sizeof hex - 1 &&
+              crypto_unhex(hex, out->bytes, sizeof out->bytes);
+    (void)fclose(f);
+    secret_wipe(hex, sizeof hex);
+    return ok ? VRS_OK
+              : err_fail(fault, ERR_CONFIG, "%s must hold 64 hex digits and be 0600", path);
+}
+
+/* --- made from the registry --- */
+
+static json_t *words_array(const char *words) {
+    json_t *array = json_array();
+    char copy[1024];
+    (void)snprintf(copy, sizeof copy, "%s", words);
+    for (char *save, *w = strtok_r(copy, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))
+        (void)json_array_append_new(array, json_string(w));
+    return array;
+}
+
+static bool has_word(const char *words, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)) != NULL; at += n) {
+        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' '))
+            return true;
+    }
+    return false;
+}
+
+static enum vrs_err add_user(struct account *a, void *arg) {
+    if (a->state != ACCOUNT_ACTIVE || !has_word(a->roles, "site_staff"))
+        return VRS_OK;
+    json_t *user = json_pack("{s:s,s:s,s:o,s:o,s:s,s:s,s:s}", "user_id", a->user, "password_hash",
+                             a->password_hash, "roles", words_array(a->roles), "rights",
+                             words_array(a->rights), "municipality_code", a->municipality, "site",
+                             a->section, "valid_until", a->valid_until);
+    return user != NULL && json_array_append_new(arg, user) == 0 ? VRS_OK : ERR_MEMORY;
+}
+
+struct terminals {
+    struct make_job *make;
+    json_t *revoked, *clients;
+};
+
+static enum vrs_err add_terminal(struct terminal *t, void *arg) {
+    struct terminals *all = arg;
+    struct make_job *m = all->make;
+    if (t->state == TERMINAL_REVOKED) {
+        if (strcmp(t->kind, "lgwan") != 0)
+            return json_array_append_new(all->revoked, json_string(t->serial)) == 0 ? VRS_OK
+                                                                                    : ERR_MEMORY;
+        if (m->revoked_count >= MAX_REVOKED)
+            return ERR_TOO_LARGE;
+        void *grown = realloc(m->revoked, (m->revoked_count + 1) * sizeof *m->revoked);
+        if (grown == NULL)
+            return ERR_MEMORY;
+        m->revoked = grown;
+        memcpy(m->revoked[m->revoked_count++], t->serial, sizeof *m->revoked);
+    } else if (strcmp(t->kind, "system") == 0 || strcmp(t->kind, "reader") == 0) {
+        json_t *client = json_pack("{s:s,s:s,s:o}", "fingerprint", t->fingerprint, "name", t->name,
+                                   "rights", words_array(t->rights));
+        return client != NULL && json_array_append_new(all->clients, client) == 0 ? VRS_OK
+                                                                                  : ERR_MEMORY;
+    }
+    return VRS_OK;
+}
+
+/* A version above everything the outside ever had, even when the registry was restored. */
+static enum vrs_err next_version(struct partition *registry, uint64_t at_least, uint64_t *out) {
+    int64_t last;
+    enum vrs_err e = tally_get(registry, "snapshot_version", &last);
+    if (e != VRS_OK)
+        return e;
+    *out = ((uint64_t)last > at_least ? (uint64_t)last : at_least) + 1;
+    return tally_add(registry, "snapshot_version", (int64_t)*out - last);
+}
+
+static enum vrs_err sign_text(struct make_job *m, const char *text) {
+    uint8_t signature[CRYPTO_SIGNATURE_BYTES];
+    char base64[4 * ((CRYPTO_SIGNATURE_BYTES + 2) / 3) + 1];
+    enum vrs_err e = crypto_sign(&m->snapshot->sign_key, text, strlen(text), signature);
+    if (e != VRS_OK)
+        return e;
+    crypto_base64(signature, sizeof signature, base64);
+    json_t *body = json_pack("{s:s,s:s}", "signature", base64, "snapshot", text);
+    bool ok = body != NULL && json_write(&m->body, body);
+    json_decref(body);
+    return ok ? VRS_OK : ERR_MEMORY;
+}
+
+static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
+    struct make_job *m = (struct make_job *)job;
+    struct snapshot *s = m->snapshot;
+    json_t *users = json_array();
+    struct terminals all = {.make = m, .revoked = json_array(), .clients = json_array()};
+    char now[25];
+    buffer_clear(&m->body);
+    m->revoked_count = 0;
+    enum vrs_err e = next_version(registry, m->at_least, &m->version);
+    if (e == VRS_OK)
+        e = account_walk(registry, add_user, users);
+    if (e == VRS_OK)
+        e = terminal_walk(registry, add_terminal, &all);
+    clock_format_rfc3339(clock_now_ms(), now);
+    json_t *doc = json_pack(
+        "{s:I,s:s,s:I,s:s,s:o,s:o,s:o}", "version", (json_int_t)m->version, "made_at", now,
+        "max_age_s", (json_int_t)s->server->config.snapshot_max_age_s, "inbox_key",
+        s->inbox_key_base64, "users", users, "revoked", all.revoked, "system_clients", all.clients);
+    char *text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
+    if (e == VRS_OK)
+        e = text != NULL ? sign_text(m, text) : ERR_MEMORY;
+    free(text);
+    json_decref(doc);
+    return e;
+}
+
+static void push(struct snapshot *s);
+static void make(struct snapshot *s);
+
+static void make_done(struct pool_job *job) {
+    struct make_job *m = (struct make_job *)job;
+    struct snapshot *s = m->snapshot;
+    s->making = false;
+    if (job->err == VRS_OK) {
+        buffer_fini(&s->body);
+        s->body = m->body;
+        buffer_init(&m->body, 0);
+        s->version = m->version;
+        s->made_mono_ms = clock_mono_ms();
+        if (s->server->sessions != NULL &&
+            sessions_set_revoked(s->server->sessions, (const char(*)[48])m->revoked,
+                                 m->revoked_count) != VRS_OK)
+            log_plain(LOG_ERROR, "snapshot.revocations_kept_old");
+        push(s);
+    } else {
+        log_fault(LOG_ERROR, "snapshot.failed", &job->fault);
+    }
+    buffer_fini(&m->body);
+    free(m->revoked);
+    free(m);
+    if (s->again) {
+        s->again = false;
+        make(s);
+    }
+}
+
+static void make(struct snapshot *s) {
+    if (s->making) {
+        s->again = true;
+        return;
+    }
+    struct make_job *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return;
+    m->snapshot = s;
+    m->at_least = s->outside;
+    buffer_init(&m->body, MAX_SNAPSHOT_BYTES);
+    m->job.run = make_run;
+    m->job.done = make_done;
+    memcpy(m->job.municipality, REGISTRY, sizeof REGISTRY);
+    s->making = pool_submit(s->server->pool, &m->job) == VRS_OK;
+    if (!s->making)
+        free(m);
+}
+
+/* --- pushed over the line --- */
+
+static void pushed(const struct client_reply *r, void *arg) {
+    struct snapshot *s = arg;
+    s->pushing = false;
+    if (r->err == VRS_OK && r->status == 204) {
+        s->outside = s->version;
+        metric_set(&outside_version, (int64_t)s->version);
+        log_event(LOG_INFO, "snapshot.pushed", LF_INT("version", s->version));
+    } else {
+        log_event(LOG_WARN, "snapshot.push_failed", LF_ERR(r->err), LF_INT("status", r->status));
+    }
+}
+
+static void push(struct snapshot *s) {
+    if (s->pushing || s->version == 0)
+        return;
+    const struct client_call call = {.method = "PUT",
+                                     .path = "/line/v1/snapshot",
+                                     .content_type = "application/json",
+                                     .body = s->body.data,
+                                     .len = s->body.len,
+                                     .timeout_ms = 30000,
+                                     .done = pushed,
+                                     .arg = s};
+    s->pushing = client_start(s->line, &call) == VRS_OK;
+}
+
+void snapshot_outside_has(struct snapshot *s, uint64_t version) {
+    int64_t age_ms = clock_mono_ms() - s->made_mono_ms;
+    s->outside = version;
+    metric_set(&outside_version, (int64_t)version);
+    if (s->version != 0 &&
+        (version > s->version || age_ms > s->server->config.snapshot_max_age_s * 1000 / 2))
+        make(s);
+    else if (version < s->version)
+        push(s);
+}
+
+void snapshot_changed(struct snapshot *s) {
+    make(s);
+}
+
+enum vrs_err snapshot_open(struct server *server, struct client *line,
+                           const struct secret_key *inbox_key, struct snapshot **out,
+                           struct vrs_fault *fault) {
+    struct snapshot *s = calloc(1, sizeof *s);
+    uint8_t public_key[CRYPTO_X25519_BYTES];
+    *out = s;
+    if (s == NULL)
+        return ERR_MEMORY;
+    s->server = server;
+    s->line = line;
+    buffer_init(&s->body, MAX_SNAPSHOT_BYTES);
+    enum vrs_err e = snapshot_read_key(server->config.snapshot_key_file, &s->sign_key, fault);
+    if (e == VRS_OK)
+        e = crypto_x25519_public(inbox_key, public_key);
+    if (e != VRS_OK)
+        return e;
+    crypto_base64(public_key, sizeof public_key, s->inbox_key_base64);
+    make(s);
+    return VRS_OK;
+}
