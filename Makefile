@@ -54,7 +54,7 @@ tablet-api_SRC := $(call src,tablet-api/*.c)
 tablet-api_LIB := $(OCR) $(VRS)
 vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c)
 # line.c is what both ends of the line say.
-vrs-server_SRC += $(if $(vrs-server_SRC),tablet-api/line.c)
+vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c))
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c)
 vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
@@ -144,14 +144,17 @@ deps:
 deps-build:
 	@mk/deps.sh build
 
+# Parallel, unless a make above has said how.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
 run: deps-build
-	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@$(SUBMAKE) programs
 	@exec python3 dev/stack.py run
 demo: deps-build
-	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@$(SUBMAKE) programs
 	@exec python3 tests/demo/demo.py
 bench-smoke: deps-build
-	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@$(SUBMAKE) programs
 	@exec python3 tests/bench/smoke.py
 
 check: deps
@@ -170,7 +173,7 @@ format-check:
 
 # A stamp per source, newer than its object: what did not change is not read again.
 tidy:
-	@$(MAKE) --no-print-directory -k -O -j$(JOBS) tidy-files
+	@$(SUBMAKE) -k -O tidy-files
 tidy-files: $(ALL_SRC:%.c=$(BUILD)/tidy/%.ok)
 $(BUILD)/tidy/%.ok: %.c $(BUILD)/%.o .clang-tidy
 	@mkdir -p $(@D)
