@@ -258,7 +258,7 @@ static void early_acknowledge(struct inbox *in, struct worker_job **jobs) {
 static enum vrs_err transact(struct inbox *in, struct worker_job **jobs,
                              struct inbox_pull **pulled) {
     struct vrs_fault fault = {0};
-    enum vrs_err e = inbox_db_begin(in->db);
+    enum vrs_err e = inbox_db_begin(in->db, &fault);
     /* Pulls come last, so that they see what this very commit brings. */
     for (int pulls = 0; pulls <= 1; pulls++) {
         for (struct worker_job *j = *jobs; e == VRS_OK && j != NULL; j = j->next) {
@@ -298,7 +298,7 @@ static void show_state(struct inbox *in) {
 
 /* From the file: at the start and after a recovery; between them the worker keeps count. */
 static enum vrs_err count(struct inbox *in) {
-    enum vrs_err e = inbox_db_begin(in->db);
+    enum vrs_err e = inbox_db_begin(in->db, NULL);
     if (e == VRS_OK)
         e = inbox_db_counts(in->db, &in->depth, &in->oldest_ms);
     inbox_db_rollback(in->db);

@@ -1,27 +1,18 @@
 #include "tablet-api/inbox_db.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/sqlite_file.h"
 
-enum {
-    SCHEMA_VERSION = 1,
-    APPLICATION_ID = 0x56525354, /* "VRST" */
-    CHECKPOINT_PAGES = 4000      /* 16 MiB of log, then it is moved into the file */
-};
+enum { CHECKPOINT_PAGES = 4000 /* 16 MiB of journal, then it is moved into the file */ };
 
 enum statement {
-    ST_BEGIN,
-    ST_COMMIT,
-    ST_ROLLBACK,
     ST_INSERT,
     ST_BY_KEY,
     ST_BY_RECEIPT,
@@ -47,9 +38,6 @@ enum statement {
 #define ENTRY "seq, epoch, kind, receipt, municipality, received_ms, sealed"
 
 static const char *const sql[STATEMENTS] = {
-    [ST_BEGIN] = "BEGIN IMMEDIATE",
-    [ST_COMMIT] = "COMMIT",
-    [ST_ROLLBACK] = "ROLLBACK",
     [ST_INSERT] = "INSERT INTO entry (seq, epoch, kind, receipt, municipality, received_ms,"
                   " terminal, key_hash, body_mac, sealed) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
                   " ON CONFLICT (key_hash) WHERE key_hash IS NOT NULL DO NOTHING",
@@ -77,7 +65,7 @@ static const char *const sql[STATEMENTS] = {
                    " WHERE excluded.version > version",
 };
 
-static const char schema[] =
+static const char tables[] =
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE entry ("
     " seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, outcome INTEGER NOT NULL DEFAULT 0,"
@@ -90,105 +78,44 @@ static const char schema[] =
     "CREATE TABLE published (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL,"
     " text BLOB NOT NULL, signature BLOB NOT NULL) STRICT;";
 
-/* Set and read back at every open; the first two come before anything touches the file. */
-static const struct {
-    const char *set;
-    const char *read;
-    const char *want;
-} pragmas[] = {
-    {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA locking_mode", "exclusive"},
-    {"PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal"},
-    {"PRAGMA synchronous=FULL", "PRAGMA synchronous", "2"},
-    {"PRAGMA secure_delete=ON", "PRAGMA secure_delete", "1"},
-    {"PRAGMA foreign_keys=ON", "PRAGMA foreign_keys", "1"},
-    {"PRAGMA trusted_schema=OFF", "PRAGMA trusted_schema", "0"},
-    {"PRAGMA cell_size_check=ON", "PRAGMA cell_size_check", "1"},
-    {"PRAGMA temp_store=MEMORY", "PRAGMA temp_store", "2"},
-    {"PRAGMA mmap_size=0", "PRAGMA mmap_size", "0"},
-    {"PRAGMA wal_autocheckpoint=0", "PRAGMA wal_autocheckpoint", "0"},
-    {"PRAGMA journal_size_limit=33554432", "PRAGMA journal_size_limit", "33554432"},
-    {"PRAGMA cache_size=-8192", "PRAGMA cache_size", "-8192"},
-};
+static enum vrs_err new_epoch(struct sqlite3 *sq) {
+    char text[128];
+    (void)snprintf(text, sizeof text,
+                   "INSERT INTO meta VALUES ('epoch', '%" PRId64 "'), ('next_seq', '1')",
+                   clock_now_ms());
+    return sqlite3_exec(sq, text, NULL, NULL, NULL) == SQLITE_OK ? VRS_OK : ERR_STORAGE;
+}
+
+static const struct sqlite_step steps[] = {{.sql = tables, .run = new_epoch}};
+static const struct sqlite_schema schema = {
+    .application_id = 0x56525354 /* "VRST" */, .steps = steps, .count = 1};
 
 struct inbox_db {
-    sqlite3 *sq;
+    struct sqlite_file *file;
     sqlite3_stmt *st[STATEMENTS];
-    char *path;
     uint64_t epoch;
     uint64_t next_seq;
     int wal_pages;
-    bool unfit;          /* I2 */
-    bool full_is_no;     /* a full disk during COMMIT surely left no commit record */
-    bool in_transaction; /* ours */
+    bool prepared; /* false after a recovery that failed half-way */
 };
+
+static struct sqlite3 *handle(struct inbox_db *db) {
+    return sqlite_file_db(db->file);
+}
 
 /* --- opening --- */
 
-static enum vrs_err fail(struct inbox_db *db, struct vrs_fault *fault, enum vrs_err e,
-                         const char *what) {
-    return err_fail(fault, e, "inbox: %s: %s (%d)", what, sqlite3_errmsg(db->sq),
-                    sqlite3_extended_errcode(db->sq));
-}
-
-/* The first column of the first row as text; "" when the PRAGMA answers nothing. */
-static enum vrs_err pragma_text(struct inbox_db *db, const char *text, char *out, size_t cap) {
+static enum vrs_err number(struct inbox_db *db, const char *text, int64_t *out,
+                           struct vrs_fault *fault) {
     sqlite3_stmt *st = NULL;
-    out[0] = '\0';
-    if (sqlite3_prepare_v2(db->sq, text, -1, &st, NULL) != SQLITE_OK)
-        return ERR_STORAGE;
-    int rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW) {
-        const unsigned char *s = sqlite3_column_text(st, 0);
-        (void)snprintf(out, cap, "%s", s != NULL ? (const char *)s : "");
-        rc = SQLITE_DONE;
-    }
+    int rc = sqlite3_prepare_v2(handle(db), text, -1, &st, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    bool found = rc == SQLITE_ROW;
+    if (found)
+        *out = strtoll((const char *)sqlite3_column_text(st, 0), NULL, 10);
     (void)sqlite3_finalize(st);
-    return rc == SQLITE_DONE ? VRS_OK : ERR_STORAGE;
-}
-
-static enum vrs_err set_pragmas(struct inbox_db *db, struct vrs_fault *fault) {
-    int on = -1;
-    int off = -1;
-    if (sqlite3_db_config(db->sq, SQLITE_DBCONFIG_DEFENSIVE, 1, &on) != SQLITE_OK || on != 1)
-        return fail(db, fault, ERR_STORAGE, "defensive mode");
-    if (sqlite3_db_config(db->sq, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, &off) != SQLITE_OK ||
-        off != 0)
-        return fail(db, fault, ERR_STORAGE, "extensions off");
-    for (size_t i = 0; i < sizeof pragmas / sizeof pragmas[0]; i++) {
-        char got[64];
-        if (pragma_text(db, pragmas[i].set, got, sizeof got) != VRS_OK ||
-            pragma_text(db, pragmas[i].read, got, sizeof got) != VRS_OK)
-            return fail(db, fault, ERR_STORAGE, pragmas[i].set);
-        if (strcmp(got, pragmas[i].want) != 0)
-            return err_fail(fault, ERR_STORAGE, "inbox: %s read back as \"%s\"", pragmas[i].set,
-                            got);
-    }
-    int psow = -1;
-    db->full_is_no = sqlite3_file_control(db->sq, "main", SQLITE_FCNTL_POWERSAFE_OVERWRITE,
-                                          &psow) == SQLITE_OK &&
-                     psow == 1;
-    return VRS_OK;
-}
-
-static enum vrs_err number(struct inbox_db *db, const char *text, int64_t *out) {
-    char got[32];
-    enum vrs_err e = pragma_text(db, text, got, sizeof got);
-    *out = strtoll(got, NULL, 10);
-    return e;
-}
-
-static enum vrs_err make_schema(struct inbox_db *db, struct vrs_fault *fault) {
-    char more[256];
-    (void)snprintf(more, sizeof more,
-                   "INSERT INTO meta VALUES ('epoch', '%" PRId64 "'), ('next_seq', '1');"
-                   "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-                   clock_now_ms(), APPLICATION_ID, SCHEMA_VERSION);
-    if (sqlite3_exec(db->sq, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(db->sq, schema, NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(db->sq, more, NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(db->sq, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-        return fail(db, fault, ERR_STORAGE, "make the schema");
-    return VRS_OK;
+    return found ? VRS_OK : err_fail(fault, ERR_CORRUPT, "inbox: %s", text);
 }
 
 static int on_wal(void *arg, sqlite3 *sq, const char *name, int pages) {
@@ -198,88 +125,62 @@ static int on_wal(void *arg, sqlite3 *sq, const char *name, int pages) {
     return SQLITE_OK;
 }
 
-static void close_handle(struct inbox_db *db) {
+/* On top of the shared discipline: one busy file may hold a larger cache and journal, and is
+ * checkpointed between commits (inbox_db_tidy), never inside one. */
+static enum vrs_err tune(struct inbox_db *db, struct vrs_fault *fault) {
+    int64_t limit = 0;
+    int64_t cache = 0;
+    enum vrs_err e = sqlite_file_exec(
+        db->file, "PRAGMA journal_size_limit=33554432; PRAGMA cache_size=-8192", fault);
+    if (e == VRS_OK)
+        e = number(db, "PRAGMA journal_size_limit", &limit, fault);
+    if (e == VRS_OK)
+        e = number(db, "PRAGMA cache_size", &cache, fault);
+    if (e == VRS_OK && (limit != 33554432 || cache != -8192))
+        e = err_fail(fault, ERR_STORAGE, "inbox: a PRAGMA reads back otherwise");
+    (void)sqlite3_wal_hook(handle(db), on_wal, db);
+    db->wal_pages = 0;
+    return e;
+}
+
+static void drop_statements(struct inbox_db *db) {
     for (size_t i = 0; i < STATEMENTS; i++) {
         (void)sqlite3_finalize(db->st[i]);
         db->st[i] = NULL;
     }
-    (void)sqlite3_close(db->sq);
-    db->sq = NULL;
-    db->in_transaction = false;
 }
 
-static enum vrs_err open_handle(struct inbox_db *db, struct vrs_fault *fault) {
-    int rc = sqlite3_open_v2(db->path, &db->sq,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
-                             NULL);
-    if (db->sq == NULL)
-        return err_fail(fault, ERR_MEMORY, "inbox: no handle");
-    if (rc != SQLITE_OK)
-        return fail(db, fault, ERR_STORAGE, "open");
-    (void)sqlite3_extended_result_codes(db->sq, 1);
-    enum vrs_err e = set_pragmas(db, fault);
-    if (e != VRS_OK)
-        return e;
-    int64_t version = 0;
-    int64_t application = 0;
-    if (number(db, "PRAGMA user_version", &version) != VRS_OK ||
-        number(db, "PRAGMA application_id", &application) != VRS_OK)
-        return fail(db, fault, ERR_STORAGE, "read the schema version");
-    if (version == 0 && application == 0) {
-        e = make_schema(db, fault);
-        if (e != VRS_OK)
-            return e;
-    } else if (application != APPLICATION_ID || version > SCHEMA_VERSION) {
-        return err_fail(fault, ERR_STORAGE,
-                        "inbox: not an inbox, or made by a newer version (schema %" PRId64 ")",
-                        version);
-    }
-    for (size_t i = 0; i < STATEMENTS; i++) {
-        if (sqlite3_prepare_v3(db->sq, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &db->st[i], NULL) !=
-            SQLITE_OK)
-            return fail(db, fault, ERR_STORAGE, "prepare");
-    }
+/* After the file was opened or reopened. */
+static enum vrs_err prepare(struct inbox_db *db, struct vrs_fault *fault) {
     int64_t epoch = 0;
     int64_t kept = 0;
     int64_t highest = 0;
-    if (number(db, "SELECT value FROM meta WHERE name = 'epoch'", &epoch) != VRS_OK ||
-        number(db, "SELECT value FROM meta WHERE name = 'next_seq'", &kept) != VRS_OK ||
-        number(db, "SELECT coalesce(max(seq), 0) FROM entry", &highest) != VRS_OK || epoch <= 0)
-        return fail(db, fault, ERR_STORAGE, "read the epoch");
+    enum vrs_err e = tune(db, fault);
+    for (size_t i = 0; i < STATEMENTS && e == VRS_OK; i++) {
+        int rc =
+            sqlite3_prepare_v3(handle(db), sql[i], -1, SQLITE_PREPARE_PERSISTENT, &db->st[i], NULL);
+        e = sqlite_file_result(db->file, rc, "prepare", fault);
+    }
+    if (e == VRS_OK)
+        e = number(db, "SELECT value FROM meta WHERE name = 'epoch'", &epoch, fault);
+    if (e == VRS_OK)
+        e = number(db, "SELECT value FROM meta WHERE name = 'next_seq'", &kept, fault);
+    if (e == VRS_OK)
+        e = number(db, "SELECT coalesce(max(seq), 0) FROM entry", &highest, fault);
+    db->prepared = e == VRS_OK;
     db->epoch = (uint64_t)epoch;
     db->next_seq = (uint64_t)(highest + 1 > kept ? highest + 1 : kept);
-    (void)sqlite3_wal_hook(db->sq, on_wal, db);
-    return VRS_OK;
-}
-
-/* Synced, so that a file made by us does not vanish with its folder entry. */
-static enum vrs_err make_file(const char *path, struct vrs_fault *fault) {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return errno == EEXIST ? VRS_OK : err_fail(fault, ERR_IO, "create the inbox file");
-    (void)close(fd);
-    char folder[4096];
-    const char *slash = strrchr(path, '/');
-    (void)snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - path) : 1,
-                   slash != NULL ? path : ".");
-    fd = open(folder[0] != '\0' ? folder : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fsync(fd);
-    if (fd >= 0)
-        (void)close(fd);
-    return rc == 0 ? VRS_OK : err_fail(fault, ERR_IO, "sync the inbox folder");
+    return e;
 }
 
 enum vrs_err inbox_db_open(const char *path, struct inbox_db **out, struct vrs_fault *fault) {
     *out = NULL;
-    enum vrs_err e = make_file(path, fault);
-    if (e != VRS_OK)
-        return e;
     struct inbox_db *db = calloc(1, sizeof *db);
-    if (db == NULL || (db->path = strdup(path)) == NULL) {
-        free(db);
+    if (db == NULL)
         return err_fail(fault, ERR_MEMORY, "inbox");
-    }
-    e = open_handle(db, fault);
+    enum vrs_err e = sqlite_file_open(path, SQLITE_FILE_CREATE, &schema, &db->file, fault);
+    if (e == VRS_OK)
+        e = prepare(db, fault);
     if (e != VRS_OK) {
         inbox_db_close(&db);
         return e;
@@ -291,8 +192,8 @@ enum vrs_err inbox_db_open(const char *path, struct inbox_db **out, struct vrs_f
 void inbox_db_close(struct inbox_db **db) {
     if (*db == NULL)
         return;
-    close_handle(*db);
-    free((*db)->path);
+    drop_statements(*db);
+    sqlite_file_close(&(*db)->file);
     free(*db);
     *db = NULL;
 }
@@ -310,85 +211,53 @@ static void done(sqlite3_stmt *st) {
 
 /* A failed statement: nothing of this transaction may be committed. */
 static enum vrs_err broken(struct inbox_db *db) {
-    int rc = sqlite3_extended_errcode(db->sq);
-    log_event(LOG_ERROR, "inbox.statement_failed", LF_INT("sqlite", rc));
-    if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CORRUPT)
-        db->unfit = true;
+    struct vrs_fault fault = {0};
+    int rc = sqlite3_extended_errcode(handle(db));
+    (void)sqlite_file_result(db->file, rc, "inbox statement", &fault);
+    log_fault(LOG_ERROR, "inbox.statement_failed", &fault);
     return ERR_STORAGE;
 }
 
-static enum vrs_err run(struct inbox_db *db, enum statement s) {
-    sqlite3_stmt *st = use(db, s);
-    int rc = sqlite3_step(st);
-    enum vrs_err e = rc == SQLITE_DONE ? VRS_OK : broken(db);
-    done(st);
-    return e;
-}
-
-enum vrs_err inbox_db_begin(struct inbox_db *db) {
-    if (db->unfit)
-        return ERR_STORAGE;
-    enum vrs_err e = run(db, ST_BEGIN);
-    db->in_transaction = e == VRS_OK;
-    return e;
+enum vrs_err inbox_db_begin(struct inbox_db *db, struct vrs_fault *fault) {
+    enum vrs_err e = sqlite_file_begin(db->file, fault);
+    return e == VRS_OK ? VRS_OK : ERR_STORAGE;
 }
 
 void inbox_db_rollback(struct inbox_db *db) {
-    if (db->in_transaction && sqlite3_get_autocommit(db->sq) == 0 && run(db, ST_ROLLBACK) != VRS_OK)
-        db->unfit = true;
-    db->in_transaction = false;
+    sqlite_file_rollback(db->file);
 }
 
 enum vrs_err inbox_db_commit(struct inbox_db *db, struct vrs_fault *fault) {
-    sqlite3_stmt *st = use(db, ST_COMMIT);
-    int rc = sqlite3_step(st);
-    int code = sqlite3_extended_errcode(db->sq);
-    enum vrs_err e = VRS_OK;
-    if (rc == SQLITE_DONE) {
-        db->in_transaction = false;
-    } else if (((code & 0xff) == SQLITE_FULL && db->full_is_no) || (code & 0xff) == SQLITE_BUSY) {
-        e = fail(db, fault, ERR_STORAGE, "commit"); /* I3 */
-    } else {
-        e = fail(db, fault, ERR_UNKNOWN, "commit"); /* I2 */
-        db->unfit = true;
-    }
-    (void)sqlite3_reset(st);
-    if (e != VRS_OK)
-        inbox_db_rollback(db);
-    return e;
+    enum vrs_err e = sqlite_file_commit(db->file, fault);
+    if (e == VRS_OK)
+        return VRS_OK;
+    /* I3: the commit record is the last thing written before the sync (sectors are not padded:
+     * unix files are power-safe), so a write that found no room left none. */
+    if (e == ERR_UNKNOWN && (sqlite3_extended_errcode(handle(db)) & 0xff) == SQLITE_FULL)
+        return ERR_STORAGE;
+    return e == ERR_UNKNOWN ? ERR_UNKNOWN : ERR_STORAGE;
 }
 
 bool inbox_db_unfit(const struct inbox_db *db) {
-    return db->unfit;
+    return sqlite_file_suspect(db->file) || !db->prepared;
 }
 
 enum vrs_err inbox_db_recover(struct inbox_db *db, struct vrs_fault *fault) {
-    db->unfit = true;
-    close_handle(db);
-    enum vrs_err e = open_handle(db, fault);
-    if (e == VRS_OK) {
-        int log = -1;
-        int moved = -1;
-        int rc =
-            sqlite3_wal_checkpoint_v2(db->sq, "main", SQLITE_CHECKPOINT_TRUNCATE, &log, &moved);
-        if (rc != SQLITE_OK)
-            e = fail(db, fault, ERR_STORAGE, "checkpoint");
-    }
-    db->unfit = e != VRS_OK;
-    return e;
+    drop_statements(db);
+    db->prepared = false;
+    enum vrs_err e = sqlite_file_recover(db->file, fault);
+    return e == VRS_OK ? prepare(db, fault) : e;
 }
 
 void inbox_db_tidy(struct inbox_db *db) {
-    if (db->unfit || db->wal_pages < CHECKPOINT_PAGES)
+    if (inbox_db_unfit(db) || db->wal_pages < CHECKPOINT_PAGES)
         return;
-    int rc = sqlite3_wal_checkpoint_v2(db->sq, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    struct vrs_fault fault = {0};
+    int rc = sqlite3_wal_checkpoint_v2(handle(db), "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     db->wal_pages = 0;
-    if (rc != SQLITE_OK && rc != SQLITE_BUSY) {
-        log_event(LOG_ERROR, "inbox.checkpoint_failed", LF_INT("sqlite", rc));
-        /* A full disk stops only the moving; any other failure makes the file suspect. */
-        if ((rc & 0xff) != SQLITE_FULL)
-            db->unfit = true;
-    }
+    /* A full disk stops only the moving; an input/output error makes the file suspect. */
+    if (rc != SQLITE_BUSY && sqlite_file_result(db->file, rc, "checkpoint", &fault) != VRS_OK)
+        log_fault(LOG_ERROR, "inbox.checkpoint_failed", &fault);
 }
 
 /* --- entries --- */
@@ -411,7 +280,7 @@ enum vrs_err inbox_db_insert(struct inbox_db *db, struct inbox_new *n, bool *exi
         rc |= sqlite3_bind_blob(st, 9, n->body_mac, CRYPTO_HASH_BYTES, SQLITE_STATIC);
     rc |= sqlite3_bind_blob64(st, 10, e->sealed, e->sealed_len, SQLITE_STATIC);
     enum vrs_err err = rc == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE ? VRS_OK : broken(db);
-    *existing = err == VRS_OK && sqlite3_changes(db->sq) == 0;
+    *existing = err == VRS_OK && sqlite3_changes(handle(db)) == 0;
     if (err == VRS_OK && !*existing)
         db->next_seq++;
     done(st);
@@ -479,7 +348,7 @@ static enum vrs_err change_outcome(struct inbox_db *db, enum statement s,
         rc |= sqlite3_bind_text(st, 4, r->warnings, -1, SQLITE_STATIC);
     rc |= sqlite3_bind_int64(st, 5, now_ms);
     enum vrs_err e = rc == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE ? VRS_OK : broken(db);
-    *changed = e == VRS_OK && sqlite3_changes(db->sq) == 1;
+    *changed = e == VRS_OK && sqlite3_changes(handle(db)) == 1;
     done(st);
     return e;
 }
@@ -603,7 +472,7 @@ enum vrs_err inbox_db_purge(struct inbox_db *db, int64_t before_ms, uint64_t lim
     rc = sqlite3_bind_int64(st, 1, before_ms);
     rc |= sqlite3_bind_int64(st, 2, (sqlite3_int64)limit);
     e = rc == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE ? VRS_OK : broken(db);
-    *removed = e == VRS_OK ? (uint64_t)sqlite3_changes(db->sq) : 0;
+    *removed = e == VRS_OK ? (uint64_t)sqlite3_changes(handle(db)) : 0;
     done(st);
     return e;
 }
@@ -636,7 +505,7 @@ enum vrs_err inbox_db_publish(struct inbox_db *db, uint64_t version, const void 
     rc |= sqlite3_bind_blob64(st, 2, text, len, SQLITE_STATIC);
     rc |= sqlite3_bind_blob(st, 3, signature, CRYPTO_SIGNATURE_BYTES, SQLITE_STATIC);
     enum vrs_err e = rc == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE ? VRS_OK : broken(db);
-    if (e == VRS_OK && sqlite3_changes(db->sq) == 0)
+    if (e == VRS_OK && sqlite3_changes(handle(db)) == 0)
         e = ERR_CONFLICT;
     done(st);
     return e;
@@ -646,8 +515,7 @@ uint64_t inbox_db_epoch(const struct inbox_db *db) {
     return db->epoch;
 }
 
-void inbox_db_describe(const struct inbox_db *db, struct buffer *out) {
-    for (size_t i = 0; i < sizeof pragmas / sizeof pragmas[0]; i++)
-        (void)buffer_printf(out, "%s=%s\n", pragmas[i].read + strlen("PRAGMA "), pragmas[i].want);
-    (void)buffer_printf(out, "schema=%d\nepoch=%" PRIu64 "\n", SCHEMA_VERSION, db->epoch);
+enum vrs_err inbox_db_describe(struct inbox_db *db, struct buffer *out) {
+    (void)buffer_printf(out, "epoch=%" PRIu64 "\n", db->epoch);
+    return sqlite_file_describe(db->file, out);
 }

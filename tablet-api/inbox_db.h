@@ -1,5 +1,5 @@
-/* The inbox file: the only SQL outside partitions, and the SQLite discipline of the design around
- * it.  One connection, owned by one thread at a time (the inbox worker).
+/* The inbox file: the only SQL outside partitions, on the shared discipline of lib/sqlite_file.h.
+ * One connection, owned by one thread at a time (the inbox worker).
  *
  * Invariants
  *   I1  Nothing is acknowledged before inbox_db_commit returned VRS_OK (synchronous=FULL).
@@ -50,7 +50,7 @@ VRS_CHECK enum vrs_err inbox_db_open(const char *path, struct inbox_db **out,
                                      struct vrs_fault *fault);
 void inbox_db_close(struct inbox_db **db);
 
-VRS_CHECK enum vrs_err inbox_db_begin(struct inbox_db *db);
+VRS_CHECK enum vrs_err inbox_db_begin(struct inbox_db *db, struct vrs_fault *fault);
 VRS_CHECK enum vrs_err inbox_db_commit(struct inbox_db *db, struct vrs_fault *fault);
 void inbox_db_rollback(struct inbox_db *db);
 bool inbox_db_unfit(const struct inbox_db *db); /* I2 */
@@ -101,7 +101,7 @@ VRS_CHECK enum vrs_err inbox_db_publish(struct inbox_db *db, uint64_t version, c
                                         const uint8_t signature[CRYPTO_SIGNATURE_BYTES]);
 
 uint64_t inbox_db_epoch(const struct inbox_db *db);
-/* name=value lines of what was read back, for tests and selfcheck. */
-void inbox_db_describe(const struct inbox_db *db, struct buffer *out);
+/* name=value lines of what SQLite reads back, for tests and selfcheck. */
+VRS_CHECK enum vrs_err inbox_db_describe(struct inbox_db *db, struct buffer *out);
 
 #endif
