@@ -288,6 +288,35 @@ enum vrs_err apply_claim(struct server *s, struct partition *p, struct claim *c,
     return e;
 }
 
+enum vrs_err apply_taken_over(struct server *s, struct partition *p, struct claim *c,
+                              const struct person *holder, const struct log_actor *who,
+                              struct tally_batch *tally, bool *added) {
+    struct known *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return ERR_MEMORY;
+    k->claim = c;
+    c->has_person = true;
+    c->person = holder->id;
+    *added = false;
+    enum vrs_err e = claims_of_turn(p, &c->coupon, see_turn, k);
+    if (e == VRS_OK && k->same.version == 0) {
+        if (c->given)
+            e = decide_given(s, p, c, holder, k, tally, false);
+        else
+            c->state = CLAIM_VISIT;
+        if (e == VRS_OK)
+            e = claim_insert(p, c);
+        if (e == VRS_OK)
+            e = log_claim(p, "dose.take_over", c, holder, who, line_outcome_name(outcome_of(c)));
+        if (e == VRS_OK)
+            apply_count(tally, c, 1);
+        *added = e == VRS_OK;
+    }
+    secret_wipe(k, sizeof *k);
+    free(k);
+    return e;
+}
+
 /* --- cancelling from the terminal --- */
 
 static bool may_cancel(const struct claim *c, const struct line_cancel *cancel,

@@ -18,6 +18,11 @@ struct server;
 VRS_CHECK enum vrs_err apply_claim(struct server *s, struct partition *p, struct claim *c,
                                    const struct log_actor *who, struct tally_batch *tally,
                                    bool clock_warning, struct line_result *result);
+/* A dose that another municipality provided, taken into the own person's record: coupon, person and
+ * content set by the caller.  The same dose again is VRS_OK with *added = false. */
+VRS_CHECK enum vrs_err apply_taken_over(struct server *s, struct partition *p, struct claim *c,
+                                        const struct person *holder, const struct log_actor *who,
+                                        struct tally_batch *tally, bool *added);
 /* :cancel by the terminal: same terminal, same Japanese day as the registration. */
 VRS_CHECK enum vrs_err apply_cancel(struct server *s, struct partition *p,
                                     const struct line_cancel *c, int64_t received_ms,

@@ -166,7 +166,8 @@ static enum vrs_err refused(struct inside_request *in, struct partition *p) {
 void inside_refuse(struct inside_request *in, enum vrs_err e) {
     in->refusal = e;
     in->idempotency_key = NULL;
-    in->act = "request.refused";
+    if (in->act == NULL)
+        in->act = "request.refused";
     inside_run(in, refused);
 }
 

@@ -13,8 +13,22 @@
  *   BACKUP  municipality, name → ok                        sealed copy into its own folder
  *   RESTORE municipality, name → ok
  *   STATUS  → key=value lines (PRAGMA read-back, sandbox, counts)
- * The right of the acting user ("number.use" …) is in the message and checked again here (C51):
- * no right or purpose, no look-up. */
+ *
+ * The right of the acting user is in the message and checked again here (C51): ERR_FORBIDDEN or
+ * ERR_PURPOSE without any look-up.  The closed list (access.c):
+ *
+ *   PUT     resident.register                              any purpose
+ *   MATCH   resident.register                              register
+ *           inquire                                        transfer_in certificate
+ *           inquire.bulk                                   transfer_in
+ *           inquiry.approve                                transfer_out_answer
+ *           number.search                                  transfer_in transfer_out_answer certificate
+ *           certificate                                    certificate
+ *   REVEAL  number.reveal, with a user                     transfer_in transfer_out_answer certificate
+ *
+ * Other answers: ERR_R170 no number; ERR_CONFLICT the row id holds another number; ERR_R183 the
+ * number stands under another row id of the municipality (number_match tells which);
+ * ERR_LOG_UNWRITABLE the journal could not be written, so nothing was revealed. */
 #ifndef VRS_SERVER_NUMBER_NUMBER_H
 #define VRS_SERVER_NUMBER_NUMBER_H
 
@@ -42,16 +56,25 @@ enum number_tag {
     NUMBER_T_RIGHT, NUMBER_T_PURPOSE, NUMBER_T_USER, NUMBER_T_NAME, NUMBER_T_ERR, NUMBER_T_TEXT
 };
 
-enum { NUMBER_MAX_MESSAGE = 1 << 16 };
+/* Lengths of texts without the terminator: a longer one is ERR_BAD_FIELD at the client. */
+enum {
+    NUMBER_MAX_MESSAGE = 1 << 16,
+    NUMBER_MAX_RIGHT = 31,
+    NUMBER_MAX_PURPOSE = 31,
+    NUMBER_MAX_USER = 127,
+    NUMBER_MAX_NAME = 64 /* of a backup: letters, digits, - _ . but not first */
+};
 
 /* Who asks and why; borrowed. */
 struct number_access {
-    const char *right;   /* e.g. "number.register", "inquire", "number.reveal", "certificate" */
-    const char *purpose; /* closed list, e.g. "transfer_in" */
+    const char *right;   /* of the list above */
+    const char *purpose; /* of the list above */
     const char *user;
 };
 
-/* One client belongs to one worker thread: blocking, with a deadline for each call, reconnects.
+/* One client belongs to one worker thread: blocking, with a deadline for each call, reconnects; a
+ * call that a broken connection cut off is sent once more, except backup and restore.  Opening does
+ * not connect: vrs-number may start later.
  * Errors: ERR_NUMBER_AWAY (not asked), ERR_UNKNOWN (asked, no answer), what vrs-number answered. */
 struct number_client;
 VRS_CHECK enum vrs_err number_client_open(const char *socket_path, int64_t deadline_ms,

@@ -1,0 +1,828 @@
+/* The transfer-in inquiry (転入者の接種記録照会), asking and providing side.
+ *
+ *   asker A                        provider B                       asker A
+ *   check basis, purpose,          check them again;                result, 情報提供等の記録,
+ *   identity, allow-list;     ──►  number → row id (vrs-number) ──► log entry; answer
+ *   inquiry OPEN, log entry        miss: a daily count, no more
+ *                                  hit: record, log entry, doses
+ *                                  held: work list, pending
+ *
+ * Invariants:
+ *  Q1  the number is in this request's memory only, from the body to the answer of vrs-number; it
+ * is wiped before the result is stored.  No file on B is made or changed by a miss but the count.
+ *  Q2  an answer leaves only after both sides' records are committed (C70).
+ *  Q3  unknown person and wrong town are the same path after the look-up (C81).
+ *  Q4  an inquiry that a crash cut off is ABORTED at the next open and asked again by a person. */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "partitions/exchange.h"
+#include "partitions/tally.h"
+#include "vrs-server/apply.h"
+#include "vrs-server/handlers.h"
+#include "vrs-server/policy.h"
+#include "vrs-server/request.h"
+#include "vrs-server/views.h"
+
+enum { HELD = 1, APPROVED = 2, REFUSED = 3, LIST_MAX = 500, DAY_MS = 86400000 };
+
+struct ask {
+    struct personal_number number; /* Q1 */
+    char addressee[24];
+    char from[7];
+    struct inquiry q;
+    enum inquiry_state result;
+    struct buffer doses; /* MATCH: JSON array */
+    uint64_t dose_count;
+    struct record_id held;
+};
+
+static const char *result_name(enum inquiry_state s) {
+    switch (s) {
+    case INQUIRY_MATCH:
+    case INQUIRY_TAKEN_OVER:
+        return "match";
+    case INQUIRY_NO_MATCH:
+        return "no_match";
+    case INQUIRY_ABORTED:
+        return "aborted";
+    case INQUIRY_EXPIRED:
+        return "expired";
+    case INQUIRY_OPEN:
+    case INQUIRY_PENDING:
+        break;
+    }
+    return "pending";
+}
+
+/* What the asker sees of an inquiry. */
+static enum vrs_err answer_inquiry(struct inside_request *in, const struct inquiry *q) {
+    char id[33];
+    if (q->state == INQUIRY_OPEN)
+        return ERR_IN_PROGRESS;
+    if (q->state == INQUIRY_ABORTED) {
+        (void)snprintf(in->detail_ja, sizeof in->detail_ja,
+                       "照会は途中で中断されました（個人番号は保存されていません）。"
+                       "新しい照会としてやり直してください。");
+        return ERR_CONFLICT;
+    }
+    if (q->state == INQUIRY_EXPIRED)
+        return ERR_RESULT_GONE;
+    record_id_format(&q->id, id);
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "inquiry_id", id, "result", result_name(q->state),
+                          "from_municipality", q->from_municipality, "purpose", q->purpose);
+    if (o == NULL)
+        return ERR_MEMORY;
+    (void)json_object_set_new(o, "asked_at", view_time(q->asked_ms));
+    if (q->state == INQUIRY_MATCH || q->state == INQUIRY_TAKEN_OVER) {
+        json_t *doses = NULL;
+        struct vrs_fault fault = {0};
+        if (json_parse(q->result.data, q->result.len, &doses, &fault) != VRS_OK) {
+            json_decref(o);
+            return ERR_CORRUPT;
+        }
+        (void)json_object_set_new(o, "doses", doses);
+        (void)json_object_set_new(o, "expires_at", view_time(q->expires_ms));
+        (void)json_object_set_new(o, "taken_over", json_boolean(q->state == INQUIRY_TAKEN_OVER));
+    }
+    return inside_json(in, o);
+}
+
+/* --- asking: what can be refused before any number is sent or looked up (C80, C83, C84) --- */
+
+static enum vrs_err day_not_after_today(const char *text) {
+    struct civil_date d;
+    enum vrs_err e = clock_parse_date(text, &d);
+    return e == VRS_OK && d.days > clock_today_jst().days ? ERR_R112 : e;
+}
+
+static enum vrs_err check_basis(const struct inside_request *in, const struct ask *a) {
+    const struct server *s = in->server;
+    const struct inquiry *q = &a->q;
+    struct civil_date today = clock_today_jst();
+    enum vrs_err e = policy_purpose(s->policies, q->purpose, "inquiry");
+    if (e == VRS_OK)
+        e = policy_basis(s->policies, in->session.municipality, q->basis_kind, today);
+    if (e == VRS_OK && strcmp(q->basis_kind, "consent") == 0 &&
+        (q->basis_document[0] == '\0' || day_not_after_today(q->basis_obtained_on) != VRS_OK))
+        e = ERR_BASIS_REFUSED;
+    if (e == VRS_OK &&
+        (q->identity_method[0] == '\0' || day_not_after_today(q->identity_checked_on) != VRS_OK))
+        e = ERR_IDENTITY_MISSING;
+    if (e == VRS_OK)
+        e = policy_allowed(s->policies, q->purpose, in->session.municipality, a->from, NULL, today);
+    return e;
+}
+
+#define SET(field, from)                                                                           \
+    do {                                                                                           \
+        if ((from) != NULL)                                                                        \
+            (void)snprintf(field, sizeof(field), "%s", from);                                      \
+    } while (0)
+
+static enum vrs_err read_ask(struct inside_request *in, struct ask *a) {
+    const char *from = NULL, *number = NULL, *addressee = NULL, *purpose = NULL;
+    const char *kind = NULL, *document = NULL, *obtained = NULL, *method = NULL, *checked = NULL;
+    json_t *basis = NULL, *identity = NULL;
+    const struct json_field fields[] = {
+        JF_STR("from_municipality", true, 6, &from),
+        JF_STR("personal_number", true, 12, &number),
+        JF_STR("addressee_number", false, 20, &addressee),
+        JF_STR("purpose", false, 20, &purpose),
+        JF_OBJECT("basis", false, &basis),
+        JF_OBJECT("identity", false, &identity),
+        JF_END,
+    };
+    const struct json_field basis_fields[] = {
+        JF_STR("kind", true, 15, &kind),
+        JF_STR("document", false, 199, &document),
+        JF_STR("obtained_on", false, 10, &obtained),
+        JF_END,
+    };
+    const struct json_field identity_fields[] = {
+        JF_STR("method", true, 99, &method),
+        JF_STR("checked_on", true, 10, &checked),
+        JF_END,
+    };
+    struct vrs_fault fault = {0};
+    enum vrs_err e = inside_read(in, fields);
+    if (e != VRS_OK)
+        return e;
+    if (purpose == NULL)
+        return ERR_PURPOSE;
+    if (basis == NULL || json_read(basis, basis_fields, &fault) != VRS_OK)
+        return ERR_BASIS_REFUSED;
+    if (identity == NULL || json_read(identity, identity_fields, &fault) != VRS_OK)
+        return ERR_IDENTITY_MISSING;
+    inquiry_init(&a->q);
+    buffer_init(&a->doses, 1 << 20);
+    SET(a->from, from);
+    SET(a->q.from_municipality, from);
+    SET(a->addressee, addressee);
+    SET(a->q.purpose, purpose);
+    SET(a->q.basis_kind, kind);
+    SET(a->q.basis_document, document);
+    SET(a->q.basis_obtained_on, obtained);
+    SET(a->q.identity_method, method);
+    SET(a->q.identity_checked_on, checked);
+    SET(a->q.user, in->session.user);
+    SET(a->q.section, in->session.section);
+    SET(a->q.terminal, in->session.terminal);
+    if (municipality_find(in->server->municipalities, from) == NULL)
+        return ERR_NO_SUCH_MUNICIPALITY;
+    if (strcmp(from, in->session.municipality) == 0)
+        return ERR_OWN_MUNICIPALITY;
+    if (!personal_number_valid(number))
+        return ERR_R170;
+    SET(a->number.digits, number);
+    return check_basis(in, a);
+}
+
+static void ask_end(struct inside_request *in, enum vrs_err e) {
+    struct ask *a = in->own;
+    secret_wipe(&a->number, sizeof a->number);
+    inquiry_fini(&a->q);
+    buffer_fini(&a->doses);
+    inside_answer(in, e);
+}
+
+static enum vrs_err add_provision(struct partition *p, const struct inquiry *q, bool asked_here,
+                                  const char *other, const struct person *person, const char *user,
+                                  const char *result, uint64_t doses) {
+    struct provision v = {.at_ms = clock_now_ms(), .asked_here = asked_here, .doses = doses};
+    record_id_new(&v.id);
+    v.inquiry = q->id;
+    SET(v.other, other);
+    SET(v.purpose, q->purpose);
+    SET(v.basis_kind, q->basis_kind);
+    SET(v.basis_document, q->basis_document);
+    SET(v.user, user);
+    SET(v.terminal, asked_here ? q->terminal : "-");
+    SET(v.result, result);
+    if (person != NULL) {
+        v.has_person = true;
+        v.person = person->id;
+        SET(v.addressee, person->addressee);
+    }
+    return provision_add(p, &v);
+}
+
+/* --- step 3, at the asker: the result, its record and its entry in one commit --- */
+
+static enum vrs_err own_person(struct partition *p, const struct inquiry *q, struct person *out) {
+    memset(out, 0, sizeof *out);
+    enum vrs_err e = q->has_person ? person_get(p, &q->person, out) : ERR_NOT_FOUND;
+    return e == ERR_NOT_FOUND ? VRS_OK : e;
+}
+
+static enum vrs_err store_result(struct inside_request *in, struct partition *p, struct inquiry *q,
+                                 enum inquiry_state state, const struct buffer *doses,
+                                 uint64_t dose_count) {
+    struct person person;
+    enum vrs_err e = own_person(p, q, &person);
+    if (e != VRS_OK)
+        return e;
+    q->state = state;
+    if (state == INQUIRY_MATCH) {
+        int64_t days = policy_result_days(in->server->policies, partition_code(p));
+        q->expires_ms = clock_now_ms() + days * DAY_MS;
+        buffer_clear(&q->result);
+        if (!buffer_put(&q->result, doses->data, doses->len))
+            e = ERR_MEMORY;
+    }
+    if (e == VRS_OK)
+        e = inquiry_put(p, q);
+    const struct person *about = person.version != 0 ? &person : NULL;
+    if (e == VRS_OK)
+        e = add_provision(p, q, true, q->from_municipality, about, q->user, result_name(state),
+                          dose_count);
+    if (e == VRS_OK) {
+        in->purpose = q->purpose;
+        e = inside_log(in, p, about, about != NULL ? &about->id : NULL, about != NULL ? 1 : 0,
+                       dose_count, result_name(state), q->from_municipality);
+    }
+    person_wipe(&person);
+    return e;
+}
+
+static enum vrs_err result_run(struct inside_request *in, struct partition *p) {
+    struct ask *a = in->own;
+    struct inquiry q;
+    in->act = "inquiry.result";
+    inquiry_init(&q);
+    enum vrs_err e = inquiry_get(p, &a->q.id, &q);
+    if (e == VRS_OK)
+        e = store_result(in, p, &q, a->result, &a->doses, a->dose_count);
+    if (e == VRS_OK && a->result != INQUIRY_ABORTED)
+        e = answer_inquiry(in, &q);
+    in->status = 201;
+    inquiry_fini(&q);
+    return e;
+}
+
+static void result_done(struct inside_request *in) {
+    const struct ask *a = in->own;
+    enum vrs_err e = in->job.err;
+    if (e == VRS_OK && a->result == INQUIRY_ABORTED)
+        e = ERR_NUMBER_AWAY;
+    ask_end(in, e);
+}
+
+/* --- step 2, at the provider --- */
+
+struct doses_view {
+    const struct inside_request *in;
+    const struct inquiry *q;
+    const char *asker, *provider;
+    json_t *list;
+};
+
+static enum vrs_err add_dose(struct claim *c, void *arg) {
+    struct doses_view *v = arg;
+    /* What another municipality once provided is its to provide. */
+    if (!claim_in_force(c) || strcmp(c->coupon.municipality.digits, v->provider) != 0)
+        return VRS_OK;
+    json_t *o = view_dose_for(v->in->server, c, v->q->purpose, v->asker, v->provider);
+    return o != NULL && json_array_append_new(v->list, o) == 0 ? VRS_OK : ERR_MEMORY;
+}
+
+static enum vrs_err collect_doses(const struct inside_request *in, struct partition *p,
+                                  const struct inquiry *q, const char *asker,
+                                  const struct record_id *person, struct buffer *out,
+                                  uint64_t *count) {
+    struct doses_view v = {
+        .in = in, .q = q, .asker = asker, .provider = partition_code(p), .list = json_array()};
+    buffer_clear(out);
+    enum vrs_err e = claims_of_person(p, person, add_dose, &v);
+    *count = json_array_size(v.list);
+    if (e == VRS_OK && !json_write(out, v.list))
+        e = ERR_MEMORY;
+    json_decref(v.list);
+    return e;
+}
+
+static enum vrs_err log_provider(struct partition *p, const struct inquiry *q, const char *asker,
+                                 const char *act, const struct person *person, const char *result,
+                                 uint64_t count) {
+    const struct log_entry entry = {
+        .actor = {.user = q->user, .section = asker, .terminal = q->terminal, .source = "lgwan"},
+        .act = act,
+        .purpose = q->purpose,
+        .result = result,
+        .count = count,
+        .person = person,
+        .subjects = &person->id,
+        .subject_count = 1};
+    return access_log_append(p, &entry, NULL);
+}
+
+static enum vrs_err hold(struct partition *p, struct ask *a, const char *asker,
+                         const struct person *person) {
+    struct held_inquiry h = {.state = HELD, .asked_ms = clock_now_ms()};
+    record_id_new(&h.id);
+    h.inquiry = a->q.id;
+    h.person = person->id;
+    SET(h.asker, asker);
+    SET(h.purpose, a->q.purpose);
+    SET(h.basis_kind, a->q.basis_kind);
+    a->result = INQUIRY_PENDING;
+    enum vrs_err e = held_put(p, &h);
+    return e == VRS_OK ? log_provider(p, &a->q, asker, "inquiry.hold", person, "held", 0) : e;
+}
+
+static enum vrs_err provide_person(struct inside_request *in, struct partition *p, struct ask *a,
+                                   const struct person *person) {
+    const char *asker = in->session.municipality;
+    if (person->no_auto_answer || person->undisclosed)
+        return hold(p, a, asker, person);
+    a->result = INQUIRY_MATCH;
+    enum vrs_err e = collect_doses(in, p, &a->q, asker, &person->id, &a->doses, &a->dose_count);
+    if (e == VRS_OK)
+        e = add_provision(p, &a->q, false, asker, person, "system", "match", a->dose_count);
+    if (e == VRS_OK)
+        e = log_provider(p, &a->q, asker, "inquiry.answer", person, "match", a->dose_count);
+    return e;
+}
+
+static enum vrs_err count_miss(struct partition *p, const char *asker) {
+    char today[11], name[64];
+    clock_format_date(clock_today_jst(), today);
+    (void)snprintf(name, sizeof name, "misses/%s/%s", today, asker);
+    return tally_add(p, name, 1);
+}
+
+static enum vrs_err provide_run(struct inside_request *in, struct partition *p) {
+    struct ask *a = in->own;
+    const struct server *s = in->server;
+    struct civil_date today = clock_today_jst();
+    const char *here = partition_code(p);
+    a->result = INQUIRY_NO_MATCH;
+    a->dose_count = 0;
+    /* Checked again by the side that provides (C86), by its own policy. */
+    enum vrs_err e = policy_basis(s->policies, here, a->q.basis_kind, today);
+    if (e == VRS_OK)
+        e = policy_allowed(s->policies, a->q.purpose, in->session.municipality, here, NULL, today);
+    if (e != VRS_OK)
+        return e;
+    struct record_id row, id;
+    struct person person;
+    memset(&person, 0, sizeof person);
+    const struct number_access why = {
+        .right = "inquire", .purpose = a->q.purpose, .user = in->session.user};
+    e = number_match(s->number[in->job.worker_index], here, &a->number, &why, &row);
+    if (e == VRS_OK)
+        e = number_link_person(p, &row, &id);
+    if (e == VRS_OK)
+        e = person_get(p, &id, &person);
+    if (e == VRS_OK)
+        e = provide_person(in, p, a, &person);
+    else if (e == ERR_NOT_FOUND) /* Q3 */
+        e = count_miss(p, in->session.municipality);
+    person_wipe(&person);
+    return e;
+}
+
+static void provide_done(struct inside_request *in) {
+    struct ask *a = in->own;
+    enum vrs_err e = in->job.err;
+    secret_wipe(&a->number, sizeof a->number); /* Q1 */
+    if (e == ERR_NOT_FOUND)                    /* no such file: nobody was ever registered there */
+        a->result = INQUIRY_NO_MATCH;
+    else if (e != VRS_OK)
+        a->result = INQUIRY_ABORTED;
+    inside_step(in, in->session.municipality, 0, result_run, result_done);
+}
+
+/* --- step 1, at the asker --- */
+
+static enum vrs_err ask_again(struct inside_request *in, struct partition *p,
+                              const struct idempotent *first) {
+    struct record_id id;
+    struct inquiry q;
+    char hex[33] = "";
+    if (first->answer.len != sizeof hex - 1)
+        return ERR_CORRUPT;
+    memcpy(hex, first->answer.data, sizeof hex - 1);
+    if (!record_id_parse(hex, &id))
+        return ERR_CORRUPT;
+    inquiry_init(&q);
+    enum vrs_err e = inquiry_get(p, &id, &q);
+    if (e == VRS_OK)
+        e = inside_log(in, p, NULL, NULL, 0, 0, "repeated", NULL);
+    if (e == VRS_OK)
+        e = answer_inquiry(in, &q);
+    in->status = 201;
+    inquiry_fini(&q);
+    return e;
+}
+
+static enum vrs_err ask_new(struct inside_request *in, struct partition *p, struct ask *a) {
+    struct person person;
+    char id[33];
+    enum vrs_err e = VRS_OK;
+    memset(&person, 0, sizeof person);
+    if (a->addressee[0] != '\0') {
+        e = person_by_addressee(p, a->addressee, &person);
+        if (e == ERR_NOT_FOUND) {
+            (void)snprintf(in->detail_ja, sizeof in->detail_ja,
+                           "宛名番号の住民が登録されていません。先に住民を登録してください。");
+            e = ERR_BAD_FIELD;
+        }
+        a->q.has_person = e == VRS_OK;
+        a->q.person = person.id;
+    }
+    a->q.version = 0; /* the job may run again */
+    a->q.state = INQUIRY_OPEN;
+    a->q.asked_ms = clock_now_ms();
+    if (e == VRS_OK)
+        e = inquiry_put(p, &a->q);
+    in->purpose = a->q.purpose;
+    if (e == VRS_OK)
+        e = inside_log(in, p, a->q.has_person ? &person : NULL, &person.id, a->q.has_person ? 1 : 0,
+                       0, "sent", a->from);
+    record_id_format(&a->q.id, id);
+    size_t len;
+    const void *body = http_body(in->rq, &len);
+    if (e == VRS_OK)
+        e = idempotency_keep(p, in->idempotency_key, body, len, 201, id, sizeof id - 1);
+    person_wipe(&person);
+    return e;
+}
+
+static enum vrs_err ask_run(struct inside_request *in, struct partition *p) {
+    struct ask *a = in->own;
+    struct idempotent first = {0};
+    bool seen = false;
+    size_t len;
+    const void *body = http_body(in->rq, &len);
+    buffer_init(&first.answer, 1024);
+    enum vrs_err e = idempotency_look(p, in->idempotency_key, body, len, &seen, &first);
+    a->result = INQUIRY_OPEN;
+    if (e == VRS_OK && seen) {
+        a->result = INQUIRY_MATCH; /* anything but OPEN: ask_done answers at once */
+        e = ask_again(in, p, &first);
+    } else if (e == VRS_OK) {
+        e = ask_new(in, p, a);
+    }
+    buffer_fini(&first.answer);
+    return e;
+}
+
+static void ask_done(struct inside_request *in) {
+    const struct ask *a = in->own;
+    if (in->job.err != VRS_OK || a->result != INQUIRY_OPEN)
+        ask_end(in, in->job.err);
+    else
+        inside_step(in, a->from, 0, provide_run, provide_done); /* never makes a file */
+}
+
+void inquiries_ask(struct http_request *rq) {
+    struct inside_request *in = inside_of(rq);
+    struct ask *a = arena_alloc(http_arena(rq), sizeof *a);
+    in->act = "inquiry.ask";
+    if (a == NULL) {
+        inside_answer(in, ERR_MEMORY);
+        return;
+    }
+    in->own = a;
+    enum vrs_err e = read_ask(in, a);
+    json_decref(in->body); /* holds the number */
+    in->body = NULL;
+    if (e != VRS_OK) {
+        secret_wipe(&a->number, sizeof a->number);
+        inquiry_fini(&a->q);
+        buffer_fini(&a->doses);
+        inside_refuse(in, e); /* C68: refused ones are recorded at the asker */
+        return;
+    }
+    inside_step(in, in->session.municipality, POOL_CREATE, ask_run, ask_done);
+}
+
+/* --- looking at a result --- */
+
+static enum vrs_err get_run(struct inside_request *in, struct partition *p) {
+    struct record_id id;
+    struct inquiry q;
+    struct person person;
+    uint64_t expired = 0;
+    inquiry_init(&q);
+    memset(&person, 0, sizeof person);
+    enum vrs_err e = inside_id(in, "id", &id);
+    if (e == VRS_OK)
+        e = inquiries_expire(p, clock_now_ms(), &expired);
+    if (e == VRS_OK)
+        e = inquiry_get(p, &id, &q);
+    if (e == VRS_OK)
+        e = own_person(p, &q, &person);
+    if (e == VRS_OK) {
+        bool about = person.version != 0;
+        in->purpose = arena_strdup(http_arena(in->rq), q.purpose);
+        e = inside_log(in, p, about ? &person : NULL, &person.id, about ? 1 : 0, 1,
+                       result_name(q.state), NULL);
+    }
+    if (e == VRS_OK)
+        e = answer_inquiry(in, &q);
+    person_wipe(&person);
+    inquiry_fini(&q);
+    return e;
+}
+
+void inquiries_get(struct http_request *rq) {
+    struct inside_request *in = inside_of(rq);
+    in->act = "inquiry.read";
+    inside_run(in, get_run);
+}
+
+/* --- taking a result over into the own record --- */
+
+static enum vrs_err claim_from_answer(const struct json_t *dose, const struct inquiry *q,
+                                      struct claim *c) {
+    const char *code = json_string_value(json_object_get(dose, "municipality_code"));
+    const char *number = json_string_value(json_object_get(dose, "coupon_number"));
+    const char *day = json_string_value(json_object_get(dose, "vaccinated_on"));
+    const char *status = json_string_value(json_object_get(dose, "status"));
+    claim_init(c);
+    if (code == NULL || number == NULL || day == NULL ||
+        !municipality_code_set(&c->coupon.municipality, code) ||
+        !coupon_number_set(&c->coupon.number, number) ||
+        clock_parse_date(day, &c->vaccinated_on) != VRS_OK)
+        return ERR_CORRUPT;
+    c->coupon.kind = COUPON_VACCINATION;
+    c->coupon.dose_number = (int)json_integer_value(json_object_get(dose, "dose_number"));
+    c->given = status == NULL || strcmp(status, "given") == 0;
+#define TAKE(field, name) SET(c->field, json_string_value(json_object_get(dose, name)))
+    TAKE(product, "product");
+    TAKE(lot, "lot");
+    TAKE(site, "site");
+    TAKE(physician, "physician");
+#undef TAKE
+    SET(c->read_by, "inquiry");
+    SET(c->origin, "inquiry");
+    SET(c->staff, q->user);
+    c->registered_ms = clock_now_ms();
+    return VRS_OK;
+}
+
+static enum vrs_err take_doses(struct inside_request *in, struct partition *p,
+                               const struct inquiry *q, const struct person *person,
+                               uint64_t *added) {
+    struct vrs_fault fault = {0};
+    json_t *doses = NULL, *dose;
+    size_t i;
+    struct tally_batch *tally = tally_batch_open();
+    enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
+    if (e == VRS_OK)
+        e = json_parse(q->result.data, q->result.len, &doses, &fault);
+    json_array_foreach(doses, i, dose) {
+        struct claim c;
+        bool new_one = false;
+        if (e == VRS_OK)
+            e = claim_from_answer(dose, q, &c);
+        if (e == VRS_OK)
+            e = apply_taken_over(in->server, p, &c, person, &in->actor, tally, &new_one);
+        *added += new_one;
+    }
+    if (e == VRS_OK)
+        e = tally_batch_flush(tally, p);
+    json_decref(doses);
+    tally_batch_close(&tally);
+    return e;
+}
+
+static enum vrs_err take_over_run(struct inside_request *in, struct partition *p) {
+    struct record_id id;
+    struct inquiry q;
+    struct person person;
+    uint64_t added = 0;
+    const char *addressee = NULL;
+    const struct json_field fields[] = {JF_STR("addressee_number", false, 20, &addressee), JF_END};
+    inquiry_init(&q);
+    memset(&person, 0, sizeof person);
+    enum vrs_err e = in->body != NULL ? inside_read(in, fields) : VRS_OK;
+    if (e == VRS_OK)
+        e = inside_id(in, "id", &id);
+    if (e == VRS_OK)
+        e = inquiry_get(p, &id, &q);
+    if (e == VRS_OK && q.state == INQUIRY_EXPIRED)
+        e = ERR_RESULT_GONE;
+    if (e == VRS_OK && q.state != INQUIRY_MATCH)
+        e = ERR_CONFLICT;
+    if (e == VRS_OK && q.has_person)
+        e = person_get(p, &q.person, &person);
+    else if (e == VRS_OK)
+        e = addressee != NULL ? person_by_addressee(p, addressee, &person) : ERR_MISSING_FIELD;
+    if (e == VRS_OK)
+        e = take_doses(in, p, &q, &person, &added);
+    if (e == VRS_OK) {
+        q.state = INQUIRY_TAKEN_OVER;
+        q.has_person = true;
+        q.person = person.id;
+        e = inquiry_put(p, &q);
+    }
+    in->purpose = arena_strdup(http_arena(in->rq), q.purpose);
+    if (e == VRS_OK)
+        e = inside_log(in, p, &person, &person.id, 1, added, "ok", NULL);
+    char resident[33];
+    record_id_format(&person.id, resident);
+    if (e == VRS_OK)
+        e = inside_json(in, json_pack("{s:s,s:I,s:s}", "result", "taken_over", "doses",
+                                      (json_int_t)added, "resident_id", resident));
+    person_wipe(&person);
+    inquiry_fini(&q);
+    return e;
+}
+
+void inquiries_take_over(struct http_request *rq) {
+    struct inside_request *in = inside_of(rq);
+    in->act = "inquiry.take_over";
+    inside_run(in, take_over_run);
+}
+
+/* --- held inquiries, providing side --- */
+
+struct decision {
+    struct inside_request *in;
+    bool approve;
+    struct held_inquiry held;
+    struct inquiry q; /* what the records on both sides need of it */
+    struct buffer doses;
+    uint64_t dose_count;
+    char reason[512];
+    json_t *list;
+    size_t shown;
+    struct record_id subject[LIST_MAX];
+    struct partition *partition;
+};
+
+static enum vrs_err list_one(struct held_inquiry *h, void *arg) {
+    struct decision *d = arg;
+    struct person person;
+    char id[33];
+    enum vrs_err e = person_get(d->partition, &h->person, &person);
+    if (e != VRS_OK)
+        return e == ERR_NOT_FOUND ? VRS_OK : e;
+    record_id_format(&h->id, id);
+    struct inquiry q = {0};
+    SET(q.purpose, h->purpose);
+    buffer_clear(&d->doses);
+    e = collect_doses(d->in, d->partition, &q, h->asker, &person.id, &d->doses, &d->dose_count);
+    json_t *doses = NULL;
+    struct vrs_fault fault = {0};
+    if (e == VRS_OK)
+        e = json_parse(d->doses.data, d->doses.len, &doses, &fault);
+    if (e == VRS_OK) { /* the content that would be sent, to be looked at before deciding (C87) */
+        json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:o}", "held_inquiry_id", id, "asker",
+                              h->asker, "purpose", h->purpose, "basis", h->basis_kind, "asked_at",
+                              view_time(h->asked_ms), "resident", view_person(&person, NULL),
+                              "doses", doses);
+        e = o != NULL && json_array_append_new(d->list, o) == 0 ? VRS_OK : ERR_MEMORY;
+        d->subject[d->shown++] = person.id;
+    }
+    person_wipe(&person);
+    return e;
+}
+
+static enum vrs_err held_list_run(struct inside_request *in, struct partition *p) {
+    struct decision *d = in->own;
+    d->list = json_array();
+    d->shown = 0;
+    d->partition = p;
+    enum vrs_err e = held_list(p, HELD, LIST_MAX, list_one, d);
+    if (e == VRS_OK)
+        e = inside_log(in, p, NULL, d->subject, d->shown, d->shown, "ok", NULL);
+    if (e == VRS_OK)
+        e = inside_json(in, json_pack("{s:O}", "held_inquiries", d->list));
+    json_decref(d->list);
+    d->list = NULL;
+    buffer_clear(&d->doses);
+    return e;
+}
+
+static struct decision *decision_new(struct inside_request *in) {
+    struct decision *d = arena_alloc(http_arena(in->rq), sizeof *d);
+    if (d == NULL) {
+        inside_answer(in, ERR_MEMORY);
+        return NULL;
+    }
+    d->in = in;
+    in->own = d;
+    buffer_init(&d->doses, 1 << 20);
+    return d;
+}
+
+void held_list_get(struct http_request *rq) {
+    struct inside_request *in = inside_of(rq);
+    in->act = "inquiry.held_list";
+    if (decision_new(in) != NULL)
+        inside_run(in, held_list_run);
+}
+
+/* Step 2 of a decision, at the asker: pending ends as match or no_match. */
+static enum vrs_err decided_run(struct inside_request *in, struct partition *p) {
+    struct decision *d = in->own;
+    struct inquiry q;
+    inquiry_init(&q);
+    enum vrs_err e = inquiry_get(p, &d->held.inquiry, &q);
+    if (e == VRS_OK && q.state == INQUIRY_PENDING) {
+        /* The entry in the asker's log names the providing system, not a person of the other town.
+         */
+        struct log_actor own = in->actor;
+        in->actor = (struct log_actor){
+            .user = "system:provider", .section = in->session.municipality, .source = "system"};
+        e = store_result(in, p, &q, d->approve ? INQUIRY_MATCH : INQUIRY_NO_MATCH, &d->doses,
+                         d->dose_count);
+        in->actor = own;
+    } else if (e == ERR_NOT_FOUND) {
+        e = VRS_OK; /* gone at the asker: nothing to tell */
+    }
+    inquiry_fini(&q);
+    return e;
+}
+
+static void decided_done(struct inside_request *in) {
+    struct decision *d = in->own;
+    enum vrs_err e = in->job.err;
+    if (e == VRS_OK)
+        e = inside_json(in, json_pack("{s:s}", "result", d->approve ? "approved" : "refused"));
+    buffer_fini(&d->doses);
+    inside_answer(in, e);
+}
+
+static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
+    struct decision *d = in->own;
+    struct record_id id;
+    struct person person;
+    memset(&person, 0, sizeof person);
+    enum vrs_err e = inside_id(in, "id", &id);
+    if (e == VRS_OK)
+        e = held_get(p, &id, &d->held);
+    uint32_t want = d->approve ? APPROVED : REFUSED;
+    if (e == VRS_OK && d->held.state != HELD && d->held.state != want)
+        e = ERR_CONFLICT;
+    if (e == VRS_OK)
+        e = person_get(p, &d->held.person, &person);
+    d->q.id = d->held.inquiry;
+    SET(d->q.purpose, d->held.purpose);
+    SET(d->q.basis_kind, d->held.basis_kind);
+    d->dose_count = 0;
+    if (e == VRS_OK && d->approve)
+        e = collect_doses(in, p, &d->q, d->held.asker, &person.id, &d->doses, &d->dose_count);
+    /* Decided already: a crash came between the two sides; only the asker's half is missing. */
+    if (e == VRS_OK && d->held.state == HELD) {
+        d->held.state = want;
+        SET(d->held.decided_by, in->session.user);
+        SET(d->held.decision_reason, d->reason);
+        d->held.decided_ms = clock_now_ms();
+        e = held_put(p, &d->held);
+        if (e == VRS_OK)
+            e = add_provision(p, &d->q, false, d->held.asker, &person, in->session.user,
+                              d->approve ? "match" : "refused", d->dose_count);
+    }
+    in->purpose = arena_strdup(http_arena(in->rq), d->held.purpose);
+    if (e == VRS_OK)
+        e = inside_log(in, p, &person, &person.id, 1, d->dose_count,
+                       d->approve ? "approved" : "refused", d->reason);
+    person_wipe(&person);
+    return e;
+}
+
+static void decide_done(struct inside_request *in) {
+    struct decision *d = in->own;
+    if (in->job.err != VRS_OK) {
+        buffer_fini(&d->doses);
+        inside_answer(in, in->job.err);
+        return;
+    }
+    in->act = "inquiry.result";
+    inside_step(in, d->held.asker, 0, decided_run, decided_done);
+}
+
+static void decide(struct http_request *rq, bool approve) {
+    struct inside_request *in = inside_of(rq);
+    struct decision *d = decision_new(in);
+    const char *reason = NULL;
+    const struct json_field fields[] = {JF_STR("reason", false, 500, &reason), JF_END};
+    if (d == NULL)
+        return;
+    in->act = approve ? "inquiry.approve" : "inquiry.refuse";
+    d->approve = approve;
+    enum vrs_err e = inside_read(in, fields);
+    if (e == VRS_OK && (reason == NULL || reason[0] == '\0'))
+        e = ERR_REASON_REQUIRED;
+    if (e != VRS_OK) {
+        inside_answer(in, e);
+        return;
+    }
+    SET(d->reason, reason);
+    inside_step(in, in->session.municipality, 0, decide_run, decide_done);
+}
+
+void held_approve(struct http_request *rq) {
+    decide(rq, true);
+}
+
+void held_refuse(struct http_request *rq) {
+    decide(rq, false);
+}

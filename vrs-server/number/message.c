@@ -1,0 +1,119 @@
+#include "vrs-server/number/message.h"
+
+#include <string.h>
+
+#include "lib/secret.h"
+#include "lib/wire.h"
+
+#define BIT(tag) (1U << (tag))
+#define ALWAYS (BIT(NUMBER_T_VERB) | BIT(NUMBER_T_ID))
+#define WHY (BIT(NUMBER_T_RIGHT) | BIT(NUMBER_T_PURPOSE) | BIT(NUMBER_T_USER))
+
+/* Fields of each verb beside ALWAYS.  A missing right or purpose is answered, not fatal. */
+static const struct {
+    unsigned needed, optional;
+} shapes[] = {
+    [NUMBER_PUT] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_ROW) | BIT(NUMBER_T_NUMBER), WHY},
+    [NUMBER_MATCH] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NUMBER), WHY},
+    [NUMBER_REVEAL] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_ROW), WHY},
+    [NUMBER_ERASE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_ROW), 0},
+    [NUMBER_LIST] = {BIT(NUMBER_T_MUNICIPALITY), BIT(NUMBER_T_ROW)},
+    [NUMBER_BACKUP] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
+    [NUMBER_RESTORE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
+    [NUMBER_STATUS] = {0, 0},
+};
+
+enum vrs_err number_message_length(const uint8_t *p, size_t n, size_t *len) {
+    *len = 0;
+    if (n < NUMBER_HEAD_BYTES)
+        return VRS_OK;
+    size_t said = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    if (said == 0 || said > NUMBER_MAX_MESSAGE)
+        return ERR_PROTOCOL;
+    if (n - NUMBER_HEAD_BYTES >= said)
+        *len = said;
+    return VRS_OK;
+}
+
+static bool take(struct number_request *r, const struct wire_field *f) {
+    uint64_t verb;
+    switch (f->tag) {
+    case NUMBER_T_VERB:
+        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_STATUS)
+            return false;
+        r->verb = (enum number_verb)verb;
+        return true;
+    case NUMBER_T_ID:
+        return wire_u64(f, &r->id);
+    case NUMBER_T_MUNICIPALITY:
+        return f->len == sizeof r->municipality - 1 &&
+               wire_str(f, r->municipality, sizeof r->municipality);
+    case NUMBER_T_ROW:
+        r->has_row = true;
+        return wire_fixed(f, r->row.bytes, sizeof r->row.bytes);
+    case NUMBER_T_NUMBER:
+        return f->len == sizeof r->number.digits - 1 &&
+               wire_str(f, r->number.digits, sizeof r->number.digits);
+    case NUMBER_T_RIGHT:
+        return wire_str(f, r->right, sizeof r->right);
+    case NUMBER_T_PURPOSE:
+        return wire_str(f, r->purpose, sizeof r->purpose);
+    case NUMBER_T_USER:
+        return wire_str(f, r->user, sizeof r->user);
+    case NUMBER_T_NAME:
+        return wire_str(f, r->name, sizeof r->name);
+    default:
+        return false;
+    }
+}
+
+enum vrs_err number_request_read(struct number_request *r, const uint8_t *p, size_t n) {
+    struct wire_reader reader;
+    struct wire_field f;
+    unsigned seen = 0;
+    bool more;
+    memset(r, 0, sizeof *r);
+    buffer_init(&r->fields, NUMBER_MAX_MESSAGE);
+    wire_open(&reader, p, n);
+    for (;;) {
+        if (wire_next(&reader, &f, &more) != VRS_OK)
+            return ERR_PROTOCOL;
+        if (!more)
+            break;
+        if (f.tag > NUMBER_T_NAME || (seen & BIT(f.tag)) != 0 || !take(r, &f))
+            return ERR_PROTOCOL;
+        seen |= BIT(f.tag);
+    }
+    if ((seen & ALWAYS) != ALWAYS)
+        return ERR_PROTOCOL;
+    seen &= ~ALWAYS;
+    unsigned needed = shapes[r->verb].needed;
+    if ((seen & needed) != needed || (seen & ~(needed | shapes[r->verb].optional)) != 0)
+        return ERR_PROTOCOL;
+    return VRS_OK;
+}
+
+void number_request_fini(struct number_request *r) {
+    buffer_fini(&r->fields);
+    secret_wipe(r, sizeof *r);
+}
+
+void number_answer_write(const struct number_request *r, struct buffer *out) {
+    size_t start = out->len;
+    uint8_t *head = buffer_grow(out, NUMBER_HEAD_BYTES);
+    if (head == NULL)
+        return;
+    wire_put_u64(out, NUMBER_T_VERB, NUMBER_ANSWER);
+    wire_put_u64(out, NUMBER_T_ID, r->id);
+    wire_put_str(out, NUMBER_T_ERR, err_name(r->err));
+    if (r->err == VRS_OK)
+        (void)buffer_put(out, r->fields.data, r->fields.len);
+    if (out->failed)
+        return;
+    size_t n = out->len - start - NUMBER_HEAD_BYTES;
+    uint8_t *p = out->data + start;
+    p[0] = (uint8_t)(n >> 24);
+    p[1] = (uint8_t)(n >> 16);
+    p[2] = (uint8_t)(n >> 8);
+    p[3] = (uint8_t)n;
+}
