@@ -1,4 +1,5 @@
-/* A vaccination coupon (接種券): 18 digits = 券種 (1) + 回数 (1) + 市区町村コード (6) + 券番号 (10).
+/* A vaccination coupon (接種券): 18 digits = 券種 (1) + 回数 (1) + 市区町村コード (6) + 券番号
+ * (10).
  *
  * Rules: municipality check digit (weights 6 5 4 3 2, mod 11), 個人番号 check digit (番号法省令),
  * both as in the public 全国地方公共団体コード and 個人番号 definitions. */
@@ -47,7 +48,8 @@ VRS_CHECK enum vrs_err municipality_list_open(const char *csv_path, struct munic
                                               struct vrs_fault *fault);
 void municipality_list_close(struct municipality_list **l);
 size_t municipality_count(const struct municipality_list *l);
-const struct municipality *municipality_at(const struct municipality_list *l, size_t i); /* sorted by code */
+const struct municipality *municipality_at(const struct municipality_list *l,
+                                           size_t i); /* sorted by code */
 const struct municipality *municipality_find(const struct municipality_list *l, const char *code);
 
 #endif

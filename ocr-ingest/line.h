@@ -13,7 +13,8 @@
  * digits, never the line. */
 VRS_CHECK enum vrs_err line_parse(const char *text, const struct municipality_list *known,
                                   struct coupon *out, struct vrs_fault *fault);
-/* The normalised characters (digits and upper-case letters), at most cap-1 of them. */
+/* The normalised characters, at most cap-1 of them: digits, upper-case letters, and '?' for
+ * whatever else was read.  The A-D that an NW-7 scanner types around its digits are taken off. */
 void line_normalise(const char *text, char *out, size_t cap);
 
 #endif

@@ -9,8 +9,8 @@ enum { REPAIR_MAX_CANDIDATES = 8 };
 
 struct repair_candidate {
     char line[19];
-    int changes;      /* number of changed characters */
-    double cost;      /* lower is likelier */
+    int changes; /* number of changed characters */
+    double cost; /* lower is likelier */
 };
 
 /* Best first; returns how many.  One inserted or lost character is tried too. */

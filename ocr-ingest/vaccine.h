@@ -30,7 +30,7 @@ bool vaccine_lot_plausible(const struct vaccine_list *l, const struct vaccine *v
 /* Minimum days between dose n-1 and n as in force on `on`; -1: none known. */
 int vaccine_min_days(const struct vaccine_list *l, const struct vaccine *v, int dose_number,
                      struct civil_date on);
-/* Ages in years as in force on `on`; min -1 unknown. */
+/* Ages in years as in force on `on`, both inclusive; -1: unknown or no limit. */
 void vaccine_ages(const struct vaccine_list *l, const struct vaccine *v, struct civil_date on,
                   int *min_years, int *max_years);
 /* The document as GET /v1/vaccines gives it (compact JSON, borrowed). */
