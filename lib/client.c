@@ -53,6 +53,7 @@ struct flight {
     LIST_ENTRY(flight) link;
     struct client *client;
     CURL *easy;
+    struct event *deadline; /* our own: libcurl lets a call that waits for a connection wait on */
     struct curl_slist *headers;
     uint8_t *body; /* own copy, wiped */
     size_t body_len;
@@ -187,8 +188,12 @@ static void flight_free(struct flight *f) {
     if (f == NULL)
         return;
     curl_easy_cleanup(f->easy);
+    if (f->deadline != NULL)
+        event_free(f->deadline);
     free(f);
 }
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg);
 
 static struct flight *flight_new(struct client *c) {
     struct flight *f = calloc(1, sizeof *f);
@@ -196,7 +201,8 @@ static struct flight *flight_new(struct client *c) {
         return NULL;
     f->client = c;
     f->easy = curl_easy_init();
-    if (f->easy == NULL || !set_common(f)) {
+    f->deadline = event_new(c->base, -1, 0, on_deadline, f);
+    if (f->easy == NULL || f->deadline == NULL || !set_common(f)) {
         flight_free(f);
         return NULL;
     }
@@ -214,6 +220,7 @@ static void flight_land(struct flight *f) {
     free(f->body);
     f->body = NULL;
     buffer_fini(&f->reply);
+    (void)event_del(f->deadline);
     LIST_REMOVE(f, link);
     c->in_flight--;
     if (c->spares >= (size_t)c->max_connections) {
@@ -240,9 +247,8 @@ static bool set_call(struct flight *f, const struct client_call *call) {
     int n = snprintf(url, sizeof url, "%s%s", f->client->base_url, call->path);
     if (n < 0 || (size_t)n >= sizeof url)
         return false;
-    bool ok = curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK &&
-              curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms) == CURLE_OK &&
-              add_header(f, "Expect:") && add_header(f, "Accept:");
+    bool ok = curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK && add_header(f, "Expect:") &&
+              add_header(f, "Accept:");
     if (call->content_type != NULL) {
         (void)snprintf(line, sizeof line, "Content-Type: %s", call->content_type);
         ok = ok && add_header(f, line);
@@ -338,6 +344,22 @@ static void destroy(struct client *c) {
     pem_free(&c->key);
     free(c->base_url);
     free(c);
+}
+
+/* The call's deadline, whatever libcurl is doing with it. */
+static void on_deadline(evutil_socket_t fd, short what, void *arg) {
+    struct flight *f = arg;
+    struct client *c = f->client;
+
+    (void)fd;
+    (void)what;
+    (void)curl_multi_remove_handle(c->multi, f->easy);
+    c->reporting = true;
+    report(f, CURLE_OPERATION_TIMEDOUT);
+    c->reporting = false;
+    flight_land(f);
+    if (c->closed)
+        destroy(c);
 }
 
 /* Reports all that has ended; true when the client is gone afterwards. */
@@ -509,7 +531,10 @@ enum vrs_err client_start(struct client *c, const struct client_call *call) {
     f->arg = call->arg;
     LIST_INSERT_HEAD(&c->active, f, link);
     c->in_flight++;
-    if (!set_call(f, call) || curl_multi_add_handle(c->multi, f->easy) != CURLM_OK) {
+    struct timeval wait = {.tv_sec = call->timeout_ms / 1000,
+                           .tv_usec = call->timeout_ms % 1000 * 1000};
+    if (!set_call(f, call) || event_add(f->deadline, &wait) != 0 ||
+        curl_multi_add_handle(c->multi, f->easy) != CURLM_OK) {
         flight_land(f);
         return ERR_MEMORY;
     }
