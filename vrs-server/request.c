@@ -6,6 +6,7 @@
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "partitions/exchange.h"
+#include "vrs-server/line_out.h"
 
 static const char default_purpose[] = "vaccination_record"; /* 予防接種事務 */
 
@@ -62,6 +63,7 @@ static void answer_reset(struct inside_request *in) {
     in->location[0] = '\0';
     in->detail_ja[0] = '\0';
     in->failed = VRS_OK;
+    in->kick_line = false;
     if (in->problem_extra != NULL) {
         json_decref(in->problem_extra);
         in->problem_extra = NULL;
@@ -133,6 +135,8 @@ static void job_done(struct pool_job *job) {
         e = ERR_LOG_UNWRITABLE;
     if (e == VRS_OK)
         e = in->failed;
+    if (e == VRS_OK && in->kick_line)
+        line_out_kick(in->server->line, job->municipality);
     inside_answer(in, e);
 }
 

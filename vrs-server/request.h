@@ -39,6 +39,7 @@ struct inside_request {
     inside_fn *run;
     inside_done_fn *done;
     enum vrs_err failed;  /* what run returned, when a log entry was kept for it */
+    bool kick_line;       /* outcomes changed: hand them over after the commit */
     enum vrs_err refusal; /* inside_refuse */
 };
 
