@@ -33,6 +33,7 @@ struct claim {
     struct record_id id; /* dose_id */
     uint64_t version;
     uint32_t generation;
+    uint64_t order; /* of arrival in the partition: the work list's cursor; set by claim_insert */
     enum claim_state state;
     uint8_t receipt[CLAIM_RECEIPT_BYTES]; /* all zero: entered inside (import, console) */
     struct coupon coupon;
