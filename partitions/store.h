@@ -98,7 +98,8 @@ struct store_engine {
     /* Rows whose index n equals value, oldest first by (order, id). */
     enum vrs_err (*find)(struct store *s, enum store_table t, int n,
                          const struct store_index *value, store_row_fn *fn, void *arg);
-    /* Rows with state (or any: UINT32_MAX) and order > after, ascending by order; ≤ limit rows. */
+    /* Rows with state (or any: UINT32_MAX) and order > after, ascending by order; ≤ limit rows.
+     * Rows of order 0 are in no scan; rows of one order may be cut by the limit. */
     enum vrs_err (*scan)(struct store *s, enum store_table t, uint32_t state, uint64_t after,
                          uint64_t limit, store_row_fn *fn, void *arg);
     /* Rows in id order, id > after (NULL: from the start): walking a whole table in pages. */
@@ -106,19 +107,24 @@ struct store_engine {
                          store_row_fn *fn, void *arg);
     /* ERR_CONFLICT on an existing id or unique index. */
     enum vrs_err (*insert)(struct store *s, enum store_table t, const struct store_row *row);
-    /* Replaces the row if its version AND generation are still the given ones: ERR_STALE_VERSION. */
+    /* Replaces the row if its version AND generation are still the given ones, else (or when there
+     * is none) ERR_STALE_VERSION. ERR_CONFLICT on a unique index. */
     enum vrs_err (*update)(struct store *s, enum store_table t, const struct store_row *row,
                            uint64_t old_version, uint32_t old_generation);
+    /* ERR_NOT_FOUND when there is none. */
     enum vrs_err (*remove)(struct store *s, enum store_table t, const uint8_t *id);
     enum vrs_err (*max_order)(struct store *s, enum store_table t, uint64_t *out); /* 0: empty */
     enum vrs_err (*count)(struct store *s, enum store_table t, uint32_t state, uint64_t *out);
     /* Small plaintext facts: "municipality", "schema", "log_epoch" … */
+    /* ERR_NOT_FOUND; ERR_TOO_LARGE for `cap`. */
     enum vrs_err (*meta_get)(struct store *s, const char *name, char *out, size_t cap);
     enum vrs_err (*meta_set)(struct store *s, const char *name, const char *value);
     /* A consistent copy at `path` (which must not exist), synced. Outside a transaction. */
     enum vrs_err (*backup)(struct store *s, const char *path, struct vrs_fault *fault);
     /* Engine facts for `vrsctl selfcheck`: name=value lines (PRAGMA read-back). */
     enum vrs_err (*describe)(struct store *s, struct buffer *out);
+    /* Why the last call that failed did; for the log. */
+    void (*last_fault)(const struct store *s, struct vrs_fault *out);
 };
 
 extern const struct store_engine store_sqlite;

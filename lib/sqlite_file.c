@@ -1,0 +1,623 @@
+#include "lib/sqlite_file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/secret.h"
+
+enum { CHECKPOINT_PAGES = 200, BACKUP_STEP_PAGES = 1024 };
+
+struct sqlite_file {
+    struct sqlite3 *db;
+    char *path;
+    unsigned flags;
+    const struct sqlite_schema *schema;
+    bool suspect;
+    bool committing; /* a commit may pass: it came through this file */
+};
+
+/* ---- the process: allocator, opening without access times, SQLite's own log */
+
+/* The size stands in front of each block, so that all of it can be wiped: rows, bindings and pages
+ * leave no copy in freed memory. */
+enum { BLOCK_HEAD = 16 };
+
+static void *wiping_malloc(int n) {
+    uint8_t *p = malloc((size_t)n + BLOCK_HEAD);
+    if (p == NULL)
+        return NULL;
+    memcpy(p, &n, sizeof n);
+    return p + BLOCK_HEAD;
+}
+
+static int wiping_size(void *p) {
+    int n;
+    memcpy(&n, (uint8_t *)p - BLOCK_HEAD, sizeof n);
+    return n;
+}
+
+static void wiping_free(void *p) {
+    if (p == NULL)
+        return;
+    uint8_t *start = (uint8_t *)p - BLOCK_HEAD;
+    secret_wipe(start, (size_t)wiping_size(p) + BLOCK_HEAD);
+    free(start);
+}
+
+static void *wiping_realloc(void *p, int n) {
+    void *grown = wiping_malloc(n);
+    if (grown == NULL)
+        return NULL;
+    int old = wiping_size(p);
+    memcpy(grown, p, (size_t)(old < n ? old : n));
+    wiping_free(p);
+    return grown;
+}
+
+static int wiping_roundup(int n) {
+    return (n + 7) & ~7;
+}
+
+static int wiping_init(void *arg) {
+    (void)arg;
+    return SQLITE_OK;
+}
+
+static void wiping_shutdown(void *arg) {
+    (void)arg;
+}
+
+static sqlite3_mem_methods wiping_methods = {
+    .xMalloc = wiping_malloc,
+    .xFree = wiping_free,
+    .xRealloc = wiping_realloc,
+    .xSize = wiping_size,
+    .xRoundup = wiping_roundup,
+    .xInit = wiping_init,
+    .xShutdown = wiping_shutdown,
+};
+
+/* Only the owner of a file may ask for this; a read of a foreign file is not worth failing. */
+static int open_without_atime(const char *path, int flags, int mode) {
+    int fd = open(path, flags | O_NOATIME | O_CLOEXEC, (mode_t)mode);
+    if (fd < 0 && errno == EPERM)
+        fd = open(path, flags | O_CLOEXEC, (mode_t)mode);
+    return fd;
+}
+
+/* SQLite's texts name statements and files, never bound values. */
+static void log_from_sqlite(void *arg, int code, const char *text) {
+    (void)arg;
+    switch (code & 0xff) {
+    case SQLITE_CONSTRAINT: /* an answer, not a failure */
+    case SQLITE_SCHEMA:     /* prepared again */
+        return;
+    case SQLITE_NOTICE:
+        log_event(LOG_INFO, "sqlite.notice", LF_INT("code", code), LF_STR("text", text));
+        return;
+    default:
+        log_event(LOG_WARN, "sqlite.trouble", LF_INT("code", code), LF_STR("text", text));
+    }
+}
+
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+static int process_rc;
+
+static void process_init(void) {
+    int rc = sqlite3_config(SQLITE_CONFIG_MALLOC, &wiping_methods);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
+    /* No pages are set aside at open: with a thousand files open most of them would lie idle. */
+    if (rc == SQLITE_OK)
+        rc = sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_config(SQLITE_CONFIG_LOG, log_from_sqlite, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_initialize();
+    sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
+    if (rc == SQLITE_OK && vfs != NULL)
+        rc = vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_without_atime);
+    process_rc = vfs == NULL ? SQLITE_ERROR : rc;
+}
+
+/* ---- errors */
+
+enum vrs_err sqlite_file_result(struct sqlite_file *f, int rc, const char *doing,
+                                struct vrs_fault *fault) {
+    enum vrs_err e = ERR_STORAGE;
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return VRS_OK;
+    case SQLITE_CONSTRAINT:
+        e = ERR_CONFLICT;
+        break;
+    case SQLITE_NOMEM:
+        e = ERR_MEMORY;
+        break;
+    case SQLITE_BUSY:
+        e = ERR_BUSY;
+        break;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        f->suspect = true;
+        e = ERR_CORRUPT;
+        break;
+    case SQLITE_IOERR:
+        f->suspect = true;
+        break;
+    default:
+        break;
+    }
+    errno = f->db == NULL ? 0 : sqlite3_system_errno(f->db);
+    return err_fail(fault, e, "%s: sqlite %d %s", doing, rc, sqlite3_errstr(rc));
+}
+
+/* ---- settings: one table drives setting, reading back and describing */
+
+/* Written with `set`, read with `get`, must then be `want`. */
+struct setting {
+    const char *name;
+    const char *set;
+    const char *get;
+    const char *want;
+    bool writing; /* meaningless for a read-only copy */
+};
+
+/* The lock comes before the journal mode: a journal first used under it needs no -shm. */
+static const struct setting settings[] = {
+    {"locking_mode", "PRAGMA locking_mode=EXCLUSIVE", "PRAGMA locking_mode", "exclusive", false},
+    {"trusted_schema", "PRAGMA trusted_schema=OFF", "PRAGMA trusted_schema", "0", false},
+    {"cell_size_check", "PRAGMA cell_size_check=ON", "PRAGMA cell_size_check", "1", false},
+    {"foreign_keys", "PRAGMA foreign_keys=ON", "PRAGMA foreign_keys", "1", false},
+    {"mmap_size", "PRAGMA mmap_size=0", "PRAGMA mmap_size", "0", false},
+    {"temp_store", "PRAGMA temp_store=MEMORY", "PRAGMA temp_store", "2", false},
+    {"cache_size", "PRAGMA cache_size=-1024", "PRAGMA cache_size", "-1024", false},
+    {"secure_delete", "PRAGMA secure_delete=ON", "PRAGMA secure_delete", "1", true},
+    {"journal_mode", "PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal", true},
+    {"synchronous", "PRAGMA synchronous=FULL", "PRAGMA synchronous", "2", true},
+    {"journal_size_limit", "PRAGMA journal_size_limit=1048576", "PRAGMA journal_size_limit",
+     "1048576", true},
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
+
+static const struct {
+    const char *name;
+    int op;
+    int want;
+} switches[] = {
+    {"defensive", SQLITE_DBCONFIG_DEFENSIVE, 1},
+    {"load_extension", SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+    {"triggers", SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+    {"views", SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    {"trusted_schema_switch", SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+    {"double_quoted_strings", SQLITE_DBCONFIG_DQS_DML, 0},
+};
+enum { SWITCHES = sizeof switches / sizeof switches[0] };
+
+static int read_text(struct sqlite3 *db, const char *sql, char *out, size_t cap) {
+    sqlite3_stmt *stmt = NULL;
+    out[0] = '\0';
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+        const unsigned char *text = rc == SQLITE_ROW ? sqlite3_column_text(stmt, 0) : NULL;
+        if (text != NULL)
+            (void)snprintf(out, cap, "%s", (const char *)text);
+    }
+    int end = sqlite3_finalize(stmt);
+    return end != SQLITE_OK ? end : SQLITE_OK;
+}
+
+static int set_and_read_back(struct sqlite_file *f, const struct setting *s, char *got,
+                             size_t cap) {
+    const char *set = s->set;
+    const char *want = s->want;
+#ifdef VRS_TEST_CONTROLS
+    /* The negative control of the power-loss tests: a build that must lose what it acknowledged. */
+    const char *sync = getenv("VRS_TEST_SYNC");
+    if (sync != NULL && strcmp(s->name, "synchronous") == 0) {
+        bool off = strcmp(sync, "off") == 0;
+        set = off ? "PRAGMA synchronous=OFF" : "PRAGMA synchronous=NORMAL";
+        want = off ? "0" : "1";
+    }
+#endif
+    int rc = sqlite3_exec(f->db, set, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = read_text(f->db, s->get, got, cap);
+    if (rc == SQLITE_OK && strcmp(got, want) != 0)
+        rc = SQLITE_ERROR;
+    return rc;
+}
+
+static enum vrs_err apply_settings(struct sqlite_file *f, struct vrs_fault *fault) {
+    for (int i = 0; i < SWITCHES; i++) {
+        int got = -1;
+        int rc = sqlite3_db_config(f->db, switches[i].op, switches[i].want, &got);
+        if (rc != SQLITE_OK || got != switches[i].want)
+            return err_fail(fault, ERR_STORAGE, "switch %s reads back as %d", switches[i].name,
+                            got);
+    }
+    (void)sqlite3_limit(f->db, SQLITE_LIMIT_ATTACHED, 0);
+    for (int i = 0; i < SETTINGS; i++) {
+        const struct setting *s = &settings[i];
+        if (s->writing && (f->flags & SQLITE_FILE_READ_ONLY))
+            continue;
+        char got[32] = "";
+        int rc = set_and_read_back(f, s, got, sizeof got);
+        if (rc == SQLITE_ERROR)
+            return err_fail(fault, ERR_STORAGE, "%s reads back as '%s'", s->name, got);
+        if (rc != SQLITE_OK)
+            return sqlite_file_result(f, rc, s->name, fault);
+    }
+    int persist = 1;
+    if (!(f->flags & SQLITE_FILE_READ_ONLY)) {
+        int rc = sqlite3_file_control(f->db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
+        if (rc != SQLITE_OK)
+            return sqlite_file_result(f, rc, "persistent journal", fault);
+    }
+    return VRS_OK;
+}
+
+/* ---- hooks */
+
+/* No commit but through sqlite_file_commit: it alone knows the three outcomes. */
+static int on_commit(void *arg) {
+    const struct sqlite_file *f = arg;
+    assert(f->committing);
+    return f->committing ? 0 : 1;
+}
+
+/* In place of SQLite's own automatic checkpoint, which forgets its failures.  The commit that led
+ * here is durable in the journal; a failed fsync of the file only makes the file suspect. */
+static int on_journal_growth(void *arg, struct sqlite3 *db, const char *name, int pages) {
+    struct sqlite_file *f = arg;
+    if (pages >= CHECKPOINT_PAGES) {
+        int rc = sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        if (rc != SQLITE_OK) {
+            f->suspect = true;
+            log_event(LOG_WARN, "sqlite.checkpoint_failed", LF_INT("code", rc));
+        }
+    }
+    return SQLITE_OK;
+}
+
+/* ---- open and close */
+
+enum vrs_err sqlite_file_sync_dir_of(const char *path, struct vrs_fault *fault) {
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : (size_t)(slash - path);
+    char *dir = slash == NULL ? strdup(".") : strndup(path, len == 0 ? 1 : len);
+    if (dir == NULL)
+        return err_fail(fault, ERR_MEMORY, "sync directory");
+    enum vrs_err e = VRS_OK;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        e = err_fail(fault, ERR_STORAGE, "sync directory %s", dir);
+    if (fd >= 0)
+        (void)close(fd);
+    free(dir);
+    return e;
+}
+
+/* SQLite would make it with the umask's rights. */
+static enum vrs_err make_file(const char *path, struct vrs_fault *fault) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno == EEXIST ? VRS_OK : err_fail(fault, ERR_STORAGE, "create %s", path);
+    (void)close(fd);
+    return VRS_OK;
+}
+
+static off_t size_beside(const char *path, const char *suffix) {
+    char *name = NULL;
+    if (asprintf(&name, "%s%s", path, suffix) < 0)
+        return -1;
+    struct stat st;
+    off_t size = stat(name, &st) == 0 ? st.st_size : 0;
+    free(name);
+    return size;
+}
+
+static int read_only_uri(const char *path, char **out) {
+    static const char safe[] = "/._-";
+    char *uri = malloc(strlen(path) * 3 + sizeof "file:?immutable=1");
+    if (uri == NULL)
+        return SQLITE_NOMEM;
+    char *to = stpcpy(uri, "file:");
+    for (const char *c = path; *c != '\0'; c++) {
+        bool plain = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') ||
+                     (*c >= 'A' && *c <= 'Z') || strchr(safe, *c) != NULL;
+        if (plain)
+            *to++ = *c;
+        else
+            to += sprintf(to, "%%%02X", (unsigned)(unsigned char)*c);
+    }
+    (void)strcpy(to, "?immutable=1");
+    *out = uri;
+    return SQLITE_OK;
+}
+
+static int version_of(struct sqlite_file *f, int64_t *version, int64_t *application) {
+    char text[32];
+    int rc = read_text(f->db, "PRAGMA user_version", text, sizeof text);
+    *version = strtoll(text, NULL, 10);
+    if (rc == SQLITE_OK)
+        rc = read_text(f->db, "PRAGMA application_id", text, sizeof text);
+    *application = strtoll(text, NULL, 10);
+    return rc;
+}
+
+static enum vrs_err take_step(struct sqlite_file *f, size_t n, struct vrs_fault *fault) {
+    const struct sqlite_step *step = &f->schema->steps[n];
+    char done[96];
+    (void)snprintf(done, sizeof done, "PRAGMA application_id=%" PRId32 "; PRAGMA user_version=%zu",
+                   f->schema->application_id, n + 1);
+    enum vrs_err e = sqlite_file_begin(f, fault);
+    if (e != VRS_OK)
+        return e;
+    if (step->sql != NULL)
+        e = sqlite_file_exec(f, step->sql, fault);
+    if (e == VRS_OK && step->run != NULL && (e = step->run(f->db)) != VRS_OK)
+        (void)err_fail(fault, e, "schema step %zu", n + 1);
+    if (e == VRS_OK)
+        e = sqlite_file_exec(f, done, fault);
+    if (e == VRS_OK)
+        return sqlite_file_commit(f, fault);
+    sqlite_file_rollback(f);
+    return e;
+}
+
+static enum vrs_err check_schema(struct sqlite_file *f, struct vrs_fault *fault) {
+    int64_t version;
+    int64_t application;
+    int rc = version_of(f, &version, &application);
+    if (rc != SQLITE_OK)
+        return sqlite_file_result(f, rc, "schema version", fault);
+    if (version == 0 && !(f->flags & SQLITE_FILE_CREATE))
+        return err_fail(fault, ERR_NOT_FOUND, "%s was never finished", f->path);
+    if (version != 0 && application != f->schema->application_id)
+        return err_fail(fault, ERR_CORRUPT, "%s belongs to another program", f->path);
+    if (version < 0 || (uint64_t)version > f->schema->count)
+        return err_fail(fault, ERR_CONFIG, "%s has schema version %" PRId64 ", known is %zu",
+                        f->path, version, f->schema->count);
+    if ((f->flags & SQLITE_FILE_READ_ONLY) && (uint64_t)version < f->schema->count)
+        return err_fail(fault, ERR_CONFIG, "%s has an old schema", f->path);
+    for (size_t n = (size_t)version; n < f->schema->count; n++) {
+        enum vrs_err e = take_step(f, n, fault);
+        if (e != VRS_OK)
+            return e;
+    }
+    return VRS_OK;
+}
+
+static void close_db(struct sqlite_file *f) {
+    if (f->db == NULL)
+        return;
+    /* What failed is not written again through the same descriptors. */
+    if (f->suspect)
+        (void)sqlite3_db_config(f->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    int rc = sqlite3_close(f->db);
+    assert(rc != SQLITE_BUSY); /* a statement of the owner is left */
+    (void)rc;
+    f->db = NULL;
+}
+
+static enum vrs_err open_db(struct sqlite_file *f, struct vrs_fault *fault) {
+    bool read_only = (f->flags & SQLITE_FILE_READ_ONLY) != 0;
+    bool has_journal = size_beside(f->path, "-wal") != 0 || size_beside(f->path, "-journal") != 0;
+    if (read_only && has_journal)
+        return err_fail(fault, ERR_STORAGE, "%s has a journal: not a copy at rest", f->path);
+    char *uri = NULL;
+    int rc = read_only ? read_only_uri(f->path, &uri) : SQLITE_OK;
+    int mode = read_only ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI : SQLITE_OPEN_READWRITE;
+    if (rc == SQLITE_OK)
+        rc = sqlite3_open_v2(read_only ? uri : f->path, &f->db,
+                             mode | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, "unix");
+    free(uri);
+    if (rc != SQLITE_OK)
+        return sqlite_file_result(f, rc, "open", fault);
+    enum vrs_err e = apply_settings(f, fault);
+    if (e != VRS_OK)
+        return e;
+    (void)sqlite3_commit_hook(f->db, on_commit, f);
+    (void)sqlite3_wal_hook(f->db, on_journal_growth, f);
+    if (has_journal)
+        e = sqlite_file_checkpoint(f, fault);
+    return e != VRS_OK ? e : check_schema(f, fault);
+}
+
+enum vrs_err sqlite_file_open(const char *path, unsigned flags, const struct sqlite_schema *schema,
+                              struct sqlite_file **out, struct vrs_fault *fault) {
+    *out = NULL;
+    (void)pthread_once(&process_once, process_init);
+    if (process_rc != SQLITE_OK)
+        return err_fail(fault, ERR_INTERNAL, "sqlite was used before it was set up: %d",
+                        process_rc);
+    struct stat st;
+    bool absent = stat(path, &st) != 0;
+    if (absent && errno != ENOENT)
+        return err_fail(fault, ERR_STORAGE, "%s", path);
+    if ((absent || st.st_size == 0) && !(flags & SQLITE_FILE_CREATE))
+        return err_fail(fault, ERR_NOT_FOUND, "%s", path);
+    enum vrs_err e = absent ? make_file(path, fault) : VRS_OK;
+    if (e != VRS_OK)
+        return e;
+    struct sqlite_file *f = calloc(1, sizeof *f);
+    if (f == NULL || (f->path = strdup(path)) == NULL) {
+        free(f);
+        return err_fail(fault, ERR_MEMORY, "open %s", path);
+    }
+    f->flags = flags;
+    f->schema = schema;
+    e = open_db(f, fault);
+    /* A file that a crash cut off before its directory was synced is old and empty by now. */
+    if (e == VRS_OK && (absent || st.st_size == 0))
+        e = sqlite_file_sync_dir_of(path, fault);
+    if (e != VRS_OK) {
+        sqlite_file_close(&f);
+        return e;
+    }
+    *out = f;
+    return VRS_OK;
+}
+
+void sqlite_file_close(struct sqlite_file **f) {
+    if (*f == NULL)
+        return;
+    close_db(*f);
+    free((*f)->path);
+    free(*f);
+    *f = NULL;
+}
+
+struct sqlite3 *sqlite_file_db(struct sqlite_file *f) {
+    return f->db;
+}
+
+bool sqlite_file_suspect(const struct sqlite_file *f) {
+    return f->suspect;
+}
+
+enum vrs_err sqlite_file_recover(struct sqlite_file *f, struct vrs_fault *fault) {
+    f->suspect = true;
+    close_db(f);
+    enum vrs_err e = open_db(f, fault);
+    if (e == VRS_OK)
+        e = sqlite_file_checkpoint(f, fault);
+    if (e == VRS_OK)
+        f->suspect = false;
+    else
+        close_db(f);
+    return e;
+}
+
+enum vrs_err sqlite_file_checkpoint(struct sqlite_file *f, struct vrs_fault *fault) {
+    int left = -1;
+    int done = -1;
+    int rc = sqlite3_wal_checkpoint_v2(f->db, "main", SQLITE_CHECKPOINT_TRUNCATE, &left, &done);
+    if (rc != SQLITE_OK) {
+        f->suspect = true;
+        return sqlite_file_result(f, rc, "checkpoint", fault);
+    }
+    if (left != 0) {
+        f->suspect = true;
+        return err_fail(fault, ERR_STORAGE, "checkpoint left %d pages", left);
+    }
+    return VRS_OK;
+}
+
+/* ---- transactions */
+
+enum vrs_err sqlite_file_exec(struct sqlite_file *f, const char *sql, struct vrs_fault *fault) {
+    return sqlite_file_result(f, sqlite3_exec(f->db, sql, NULL, NULL, NULL), sql, fault);
+}
+
+enum vrs_err sqlite_file_begin(struct sqlite_file *f, struct vrs_fault *fault) {
+    if (f->suspect || f->db == NULL)
+        return err_fail(fault, ERR_STORAGE, "recovery comes first");
+    return sqlite_file_exec(f, "BEGIN", fault);
+}
+
+enum vrs_err sqlite_file_commit(struct sqlite_file *f, struct vrs_fault *fault) {
+    /* An error inside the transaction may have ended it already. */
+    if (f->suspect || sqlite3_get_autocommit(f->db)) {
+        sqlite_file_rollback(f);
+        return err_fail(fault, ERR_STORAGE, "the transaction had failed");
+    }
+    f->committing = true;
+    int rc = sqlite3_exec(f->db, "COMMIT", NULL, NULL, NULL);
+    f->committing = false;
+    if (rc == SQLITE_OK)
+        return VRS_OK;
+    enum vrs_err e = sqlite_file_result(f, rc, "commit", fault);
+    /* Still open: it was refused before anything was written. */
+    if (!sqlite3_get_autocommit(f->db)) {
+        sqlite_file_rollback(f);
+        return e == ERR_CORRUPT ? e : ERR_STORAGE;
+    }
+    f->suspect = true;
+    return err_fail(fault, ERR_UNKNOWN, "commit: sqlite %d %s", rc, sqlite3_errstr(rc));
+}
+
+void sqlite_file_rollback(struct sqlite_file *f) {
+    if (f->db == NULL || sqlite3_get_autocommit(f->db))
+        return;
+    if (sqlite3_exec(f->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+        f->suspect = true;
+}
+
+/* ---- copies and facts */
+
+static int copy_pages(struct sqlite3 *from, struct sqlite3 *to) {
+    sqlite3_backup *b = sqlite3_backup_init(to, "main", from, "main");
+    if (b == NULL)
+        return sqlite3_extended_errcode(to);
+    int rc;
+    do {
+        rc = sqlite3_backup_step(b, BACKUP_STEP_PAGES);
+    } while (rc == SQLITE_OK);
+    int end = sqlite3_backup_finish(b);
+    return rc == SQLITE_DONE ? end : rc;
+}
+
+enum vrs_err sqlite_file_backup(struct sqlite_file *f, const char *path, struct vrs_fault *fault) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_fail(fault, errno == EEXIST ? ERR_CONFLICT : ERR_STORAGE, "create %s", path);
+    struct sqlite3 *to = NULL;
+    int rc = sqlite3_open_v2(
+        path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, "unix");
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(to,
+                          "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF;"
+                          "PRAGMA synchronous=FULL",
+                          NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = copy_pages(f->db, to);
+    int end = sqlite3_close(to);
+    enum vrs_err e = VRS_OK;
+    if (rc != SQLITE_OK || end != SQLITE_OK)
+        e = err_fail(fault, ERR_STORAGE, "copy to %s: sqlite %d", path, rc != SQLITE_OK ? rc : end);
+    else if (fsync(fd) != 0)
+        e = err_fail(fault, ERR_STORAGE, "sync %s", path);
+    (void)close(fd);
+    if (e == VRS_OK)
+        e = sqlite_file_sync_dir_of(path, fault);
+    if (e != VRS_OK)
+        (void)unlink(path);
+    return e;
+}
+
+enum vrs_err sqlite_file_describe(struct sqlite_file *f, struct buffer *out) {
+    (void)buffer_printf(out, "sqlite=%s\ncheckpoint_pages=%d\n", sqlite3_libversion(),
+                        CHECKPOINT_PAGES);
+    for (int i = 0; i < SWITCHES; i++) {
+        int got = -1;
+        (void)sqlite3_db_config(f->db, switches[i].op, -1, &got);
+        (void)buffer_printf(out, "%s=%d\n", switches[i].name, got);
+    }
+    for (int i = 0; i < SETTINGS; i++) {
+        char got[32];
+        int rc = read_text(f->db, settings[i].get, got, sizeof got);
+        if (rc != SQLITE_OK)
+            return sqlite_file_result(f, rc, settings[i].name, NULL);
+        (void)buffer_printf(out, "%s=%s\n", settings[i].name, got);
+    }
+    return out->failed ? ERR_MEMORY : VRS_OK;
+}
