@@ -161,7 +161,8 @@ static void letters_from(struct search *s, bool *fixed, size_t at, int depth, in
     s->line[at] = was;
 }
 
-static bool readable(const char *line, size_t n) {
+/* How many characters are no digits; more than MAX_UNREAD when the line cannot be mended. */
+static int unread_in(const char *line, size_t n) {
     int unread = 0;
     int any = 0;
     for (size_t i = 0; i < n; i++) {
@@ -171,18 +172,24 @@ static bool readable(const char *line, size_t n) {
             any += letter_readings(line[i], r) == 0;
         }
     }
-    return unread <= MAX_UNREAD && any <= MAX_ANY;
+    return any <= MAX_ANY ? unread : MAX_UNREAD + 1;
 }
 
-static void of_length(struct search *s, const char *line, int changes, double cost,
-                      int max_doubts) {
-    if (!readable(line, LINE_DIGITS)) {
+static bool readable(const char *line, size_t n) {
+    return unread_in(line, n) <= MAX_UNREAD;
+}
+
+/* Doubts multiply with the readings of letters, so the work is bounded by allowing fewer. */
+static void of_length(struct search *s, const char *line) {
+    int unread = unread_in(line, LINE_DIGITS);
+    if (unread > MAX_UNREAD) {
         return;
     }
+    int max_doubts = unread == 0 ? 2 : unread <= 2 ? 1 : 0;
     bool fixed[LINE_DIGITS] = {false};
     memcpy(s->line, line, LINE_DIGITS + 1);
     for (int depth = 0; depth <= max_doubts && s->count == 0; depth++) {
-        letters_from(s, fixed, 0, depth, changes, cost);
+        letters_from(s, fixed, 0, depth, 0, 0);
     }
 }
 
@@ -243,7 +250,7 @@ size_t repair_candidates(const char *text, const struct municipality_list *known
     }
     switch (strlen(line)) {
     case LINE_DIGITS:
-        of_length(&s, line, 0, 0, 2);
+        of_length(&s, line);
         break;
     case LINE_DIGITS - 1:
         one_lost(&s, line);
