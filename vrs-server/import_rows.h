@@ -1,0 +1,50 @@
+/* One row of an import file: read, checked, and (when committing) applied.  Layouts: domain.md
+ * section 4, header line required, unknown or missing columns refuse the file (C15). */
+#ifndef VRS_SERVER_IMPORT_ROWS_H
+#define VRS_SERVER_IMPORT_ROWS_H
+
+#include "lib/csv.h"
+#include "partitions/tally.h"
+#include "vrs-server/server.h"
+
+enum import_kind { IMPORT_RESIDENTS = 1, IMPORT_DOSES = 2 };
+enum row_result { ROW_NEW, ROW_CHANGED, ROW_SAME, ROW_REFUSED, ROW_RESULTS };
+enum { IMPORT_SLICE_ROWS = 1000 }; /* at most so many rows in one transaction */
+
+/* Numbers that were drawn a row for and are put before the records commit (put-before-record). */
+struct import_numbers {
+    size_t count;
+    struct record_id row[IMPORT_SLICE_ROWS];
+    struct record_id person[IMPORT_SLICE_ROWS];
+    struct personal_number number[IMPORT_SLICE_ROWS];
+};
+
+struct import_context {
+    struct server *server;
+    struct partition *partition;
+    unsigned worker_index;
+    struct log_actor who;
+    bool commit;               /* false: dry run, nothing is written */
+    struct tally_batch *tally; /* commit only */
+    struct import_numbers *numbers;
+    bool waiting_settled; /* outcomes changed: kick the line after the commit */
+    /* what became of the row */
+    enum row_result result;
+    enum vrs_err code;        /* VRS_OK, or why refused */
+    const char *column;       /* Japanese name of the column, or "" */
+    char note[160];           /* warnings for a person: rule names, 外字 */
+    struct record_id subject; /* person touched; has_subject */
+    bool has_subject;
+};
+
+/* Is this header line the layout's? ERR_F005 a column is missing, ERR_F006 order, name or an extra
+ * column; *column (borrowed static) names it. */
+VRS_CHECK enum vrs_err import_header(enum import_kind kind, const struct csv_row *row,
+                                     const char **column);
+/* VRS_OK: x->result says what happened (also refused).  Other errors stop the import. */
+VRS_CHECK enum vrs_err import_row(enum import_kind kind, const struct csv_row *row,
+                                  struct import_context *x);
+/* Before the slice commits: puts the drawn numbers durably. */
+VRS_CHECK enum vrs_err import_put_numbers(struct import_context *x);
+
+#endif

@@ -1,0 +1,40 @@
+/* What area.c and copy.c share. */
+#ifndef VRS_SERVER_NUMBER_AREA_PRIVATE_H
+#define VRS_SERVER_NUMBER_AREA_PRIVATE_H
+
+#include "vrs-server/number/area.h"
+
+enum { AREA_PATH = 512 };
+
+struct room {
+    char code[7];
+    struct partition *partition;
+    uint64_t used; /* greater is more recent */
+};
+
+struct area {
+    const struct store_engine *engine;
+    struct keyring *keys;
+    char state_dir[AREA_PATH / 2];
+    char files_dir[AREA_PATH / 2 + 8];
+    size_t max_open, open;
+    struct room *rooms; /* max_open of them, the first `open` in use */
+    uint64_t clock;     /* counts uses */
+    struct {
+        uint64_t opens, makes, puts, matches, misses, reveals, erasures, lists, refused, commits,
+            commits_failed, commit_us_sum, commit_us_max, backups, restores;
+    } count;
+};
+
+/* The municipality's open partition, ready for a transaction.  ERR_NOT_FOUND: no file (A1). */
+VRS_CHECK enum vrs_err area_room(struct area *a, const char *code, bool make,
+                                 struct partition **out, struct vrs_fault *fault);
+void area_leave(struct area *a, const char *code); /* closes its file */
+
+/* copy.c.  Outside any transaction. */
+VRS_CHECK enum vrs_err area_backup(struct area *a, const char *code, const char *name,
+                                   struct vrs_fault *fault);
+VRS_CHECK enum vrs_err area_restore(struct area *a, const char *code, const char *name,
+                                    struct vrs_fault *fault);
+
+#endif
