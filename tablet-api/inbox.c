@@ -90,13 +90,18 @@ static enum vrs_err run_put(struct inbox *in, struct inbox_job *job) {
                           .body_mac = p->has_key ? p->body_mac : NULL};
     memcpy(n.entry.receipt, p->receipt, sizeof n.entry.receipt);
     memcpy(n.entry.municipality, p->municipality, sizeof n.entry.municipality);
-    enum vrs_err e = seal(in, p, &n.entry);
-    if (e == VRS_OK)
+    p->existing = p->only_existing != VRS_OK;
+    enum vrs_err e = VRS_OK;
+    if (!p->existing)
+        e = seal(in, p, &n.entry);
+    if (e == VRS_OK && !p->existing)
         e = inbox_db_insert(in->db, &n, &p->existing);
     if (e != VRS_OK)
         return e;
     if (p->existing) {
         e = inbox_db_by_key(in->db, p->key_hash, &p->found);
+        if (e == ERR_NOT_FOUND && p->only_existing != VRS_OK)
+            return p->only_existing;
         if (e == VRS_OK && !secret_equal(p->found.body_mac, p->body_mac, sizeof p->found.body_mac))
             e = ERR_KEY_REUSED;
         return e;

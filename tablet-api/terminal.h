@@ -1,0 +1,28 @@
+/* The gate of the terminals listener: certificate → terminal, session or system client → caller.
+ * Every request passes it before its handler: authenticate, then authorise. */
+#ifndef TABLET_API_TERMINAL_H
+#define TABLET_API_TERMINAL_H
+
+#include <stdbool.h>
+
+struct http_request;
+struct tls_peer;
+
+/* Who asks; in the request's arena, borrowed by its handler. */
+struct caller {
+    const struct tls_peer *peer;
+    const char *terminal;     /* certificate CN */
+    const char *staff;        /* user id, "" for a system client and before log-in */
+    const char *municipality; /* of the site, "" unknown */
+    unsigned rights;          /* enum tablet_right */
+    const char *token;        /* of the session, hex; NULL without one */
+};
+
+/* True: the handler may run and http_context is a struct caller.  False: it has answered:
+ * 403 terminal_revoked (on every route), 401 without log-in, 403 without the right. */
+bool terminal_gate(struct http_request *rq);
+/* The same for the line listener: only the inside's certificate. */
+bool line_gate(struct http_request *rq);
+const struct caller *terminal_caller(const struct http_request *rq);
+
+#endif
