@@ -76,6 +76,15 @@ const char *server_date(struct http_server *s) {
     return s->date;
 }
 
+struct event_base *http_base_open(void) {
+    struct event_base *base = NULL;
+    struct event_config *config = event_config_new();
+    if (config != NULL && event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0)
+        base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 enum vrs_err http_server_open(struct event_base *base, struct http_server **out) {
     struct timeval every = {.tv_usec = HTTP_TICK_MS * 1000};
     struct http_server *s = calloc(1, sizeof *s);

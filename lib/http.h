@@ -50,8 +50,13 @@ struct http_listener_options {
     void *arg; /* http_arg() of its requests */
 };
 
+/* A new event base as this layer likes it: changes to the poll set are handed to the kernel once a
+ * turn (a fifth less CPU a request).  Any other base works too.  NULL when out of memory. */
+struct event_base *http_base_open(void);
 VRS_CHECK enum vrs_err http_server_open(struct event_base *base, struct http_server **out);
-/* Stops accepting, lets answers in flight finish for at most grace_ms, closes everything. */
+/* Stops accepting, lets answers in flight finish for at most grace_ms, closes everything.  Call it
+ * after the loop has ended: it runs the loop itself for the grace.  Requests that are still
+ * unanswered stay valid until they are answered (their answer goes nowhere). */
 void http_server_close(struct http_server **s, int64_t grace_ms);
 VRS_CHECK enum vrs_err http_listen(struct http_server *s, const struct http_listener_options *o,
                                    struct http_listener **out, struct vrs_fault *fault);

@@ -1,6 +1,7 @@
 #include "lib/http_private.h"
 
 #include <event2/bufferevent_ssl.h>
+#include <event2/http_struct.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,10 +340,33 @@ bool conn_closes(struct http_conn *c) {
     return c->close;
 }
 
+/* Small answers leave at once, in one TLS record, without a turn of the loop. */
+static bool sent_directly(struct http_conn *c, size_t added) {
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    struct evbuffer_iovec all;
+
+    if (c->ssl == NULL || added > HTTP_LARGE_READ_BYTES || evbuffer_get_length(out) != added ||
+        evbuffer_peek(out, -1, NULL, &all, 1) != 1)
+        return false;
+    ERR_clear_error();
+    int n = SSL_write(c->ssl, all.iov_base, (int)all.iov_len);
+    if (n <= 0) {
+        /* The socket is full, or broken: the bufferevent tries the same bytes again. */
+        ERR_clear_error();
+        return false;
+    }
+    (void)evbuffer_drain(out, (size_t)n);
+    return evbuffer_get_length(out) == 0;
+}
+
 void conn_send(struct http_conn *c, size_t added) {
     bool stream = c->rq != NULL;
 
     c->added += added;
+    if (!stream && c->state == CONN_BUSY && sent_directly(c, added)) {
+        answered(c);
+        return;
+    }
     bufferevent_setwatermark(c->bev, EV_WRITE, stream ? HTTP_STREAM_LOW_BYTES : 0, 0);
     if (c->state != CONN_WRITE || !stream)
         enter(c, CONN_WRITE);
@@ -362,6 +386,9 @@ void conn_presented(struct evhttp_request *evreq, void *arg) {
     }
     struct http_request *rq = c->rq;
     evhttp_request_set_on_complete_cb(evreq, on_complete, c);
+    /* evhttp uses one flag for both directions: a chunked request would get a last chunk appended
+     * to our answer. */
+    evreq->chunked = 0;
     rq->conn = c;
     rq->evreq = evreq;
     c->evreq = evreq;

@@ -136,7 +136,7 @@ static int setup(void **state) {
     assert_int_equal(pki_make_cert(at("ca.crt"), at("ca.key"), &inside, NULL, 5, at("inside.crt"),
                                    at("inside.key"), &fault),
                      VRS_OK);
-    base = event_base_new();
+    base = http_base_open();
     assert_int_equal(http_server_open(base, &http), VRS_OK);
     tls = open_tls("server", &listener);
     other_tls = open_tls("other", &other);
