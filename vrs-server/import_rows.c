@@ -283,8 +283,9 @@ static enum vrs_err store_coupon(struct import_context *x, const struct resident
 static enum vrs_err draw_number(struct import_context *x, const struct resident *r,
                                 const struct person *person) {
     struct import_numbers *n = x->numbers;
-    if (n->count >= IMPORT_SLICE_ROWS)
-        return ERR_INTERNAL;
+    enum vrs_err e = n->count < IMPORT_NUMBERS ? VRS_OK : import_put_numbers(x);
+    if (e != VRS_OK)
+        return e;
     record_id_new(&n->row[n->count]);
     n->person[n->count] = person->id;
     n->number[n->count] = r->number;
@@ -432,7 +433,7 @@ enum vrs_err import_row(enum import_kind kind, const struct csv_row *row,
 
 enum vrs_err import_put_numbers(struct import_context *x) {
     struct import_numbers *n = x->numbers;
-    enum vrs_err errs[IMPORT_SLICE_ROWS];
+    enum vrs_err errs[IMPORT_NUMBERS];
     const struct number_access why = {
         .right = "resident.register", .purpose = "register", .user = x->who.user};
     if (n == NULL || n->count == 0)

@@ -4,19 +4,20 @@
 #define VRS_SERVER_IMPORT_ROWS_H
 
 #include "lib/csv.h"
+#include "partitions/access_log.h"
 #include "partitions/tally.h"
 #include "vrs-server/server.h"
 
 enum import_kind { IMPORT_RESIDENTS = 1, IMPORT_DOSES = 2 };
 enum row_result { ROW_NEW, ROW_CHANGED, ROW_SAME, ROW_REFUSED, ROW_RESULTS };
-enum { IMPORT_SLICE_ROWS = 1000 }; /* at most so many rows in one transaction */
+enum { IMPORT_NUMBERS = 1000 }; /* put at once, at the latest before the slice commits */
 
 /* Numbers that were drawn a row for and are put before the records commit (put-before-record). */
 struct import_numbers {
     size_t count;
-    struct record_id row[IMPORT_SLICE_ROWS];
-    struct record_id person[IMPORT_SLICE_ROWS];
-    struct personal_number number[IMPORT_SLICE_ROWS];
+    struct record_id row[IMPORT_NUMBERS];
+    struct record_id person[IMPORT_NUMBERS];
+    struct personal_number number[IMPORT_NUMBERS];
 };
 
 struct import_context {

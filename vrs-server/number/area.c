@@ -19,7 +19,7 @@ enum { NUMBER_FIELD_DIGITS = 1 };
 enum { JOURNAL_AT_MS = 1, JOURNAL_USER, JOURNAL_PURPOSE, JOURNAL_RIGHT, JOURNAL_ROW };
 
 enum { DIGITS = 12, LIST_PAGE = 3000 };
-_Static_assert(LIST_PAGE * (5 + STORE_ID_BYTES) + 128 < NUMBER_MAX_MESSAGE, "a page is a message");
+_Static_assert(LIST_PAGE *(5 + STORE_ID_BYTES) + 128 < NUMBER_MAX_MESSAGE, "a page is a message");
 
 void (*area_moment_fn)(enum area_moment m);
 
@@ -134,8 +134,7 @@ enum vrs_err area_room(struct area *a, const char *code, bool make, struct parti
         if (e != VRS_OK)
             return e;
         /* What the partition cached of a transaction that may be gone is read again. */
-        partition_close(&r->partition);
-        *r = a->rooms[--a->open];
+        close_room(a, r);
         if ((e = open_room(a, code, false, &r, fault)) != VRS_OK)
             return e;
     }
@@ -283,9 +282,8 @@ static enum vrs_err run_one(struct area *a, struct partition *p, struct number_r
         e = record_remove(p, TABLE_NUMBER, &rq->row);
         return e == ERR_NOT_FOUND ? VRS_OK : e;
     case NUMBER_LIST: /* straight from the engine: nothing is unsealed */
-        return a->engine->walk(partition_store(p), TABLE_NUMBER,
-                               rq->has_row ? rq->row.bytes : NULL, LIST_PAGE, list_row,
-                               &rq->fields);
+        return a->engine->walk(partition_store(p), TABLE_NUMBER, rq->has_row ? rq->row.bytes : NULL,
+                               LIST_PAGE, list_row, &rq->fields);
     default:
         return ERR_PROTOCOL;
     }

@@ -33,7 +33,8 @@ void area_close(struct area **a);
 /* Runs requests of one municipality in order, those between two copies (backup, restore) in one
  * transaction, and fills err and fields of each.  Returns after the commit.  Not STATUS. */
 void area_run(struct area *a, struct number_request *const *requests, size_t n);
-/* key=value lines: counts since the start, commit latency, the PRAGMA read-back of one open file. */
+/* key=value lines: counts since the start, commit latency, the PRAGMA read-back of one open file.
+ */
 void area_status(struct area *a, struct buffer *out);
 
 /* Tests stop or kill the process at these moments; NULL otherwise. */

@@ -1,4 +1,5 @@
-/* Backup and restore of one municipality, inside the area's own folder: names come in, never paths. */
+/* Backup and restore of one municipality, inside the area's own folder: names come in, never paths.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 enum { PAGE_ROWS = 1000 };
 
 static bool name_valid(const char *s) {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     return s[0] != '\0' && s[0] != '.' && s[strspn(s, allowed)] == '\0';
 }
 

@@ -26,8 +26,9 @@ struct number_request {
 /* The length of the first whole message in p[0..n): 0 not all there yet; ERR_PROTOCOL when it is
  * empty or longer than NUMBER_MAX_MESSAGE. */
 VRS_CHECK enum vrs_err number_message_length(const uint8_t *p, size_t n, size_t *len);
-/* Copies out of the message (without its head).  ERR_PROTOCOL: unknown verb or field, a field twice,
- * one too few, too many or of a wrong length.  Afterwards number_request_fini in either case. */
+/* Copies out of the message (without its head).  ERR_PROTOCOL: unknown verb or field, a field
+ * twice, one too few, too many or of a wrong length.  Afterwards number_request_fini in either
+ * case. */
 VRS_CHECK enum vrs_err number_request_read(struct number_request *r, const uint8_t *p, size_t n);
 void number_request_fini(struct number_request *r); /* wipes */
 /* Appends the answer with its head. */

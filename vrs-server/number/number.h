@@ -22,9 +22,9 @@
  *           inquire                                        transfer_in certificate
  *           inquire.bulk                                   transfer_in
  *           inquiry.approve                                transfer_out_answer
- *           number.search                                  transfer_in transfer_out_answer certificate
- *           certificate                                    certificate
- *   REVEAL  number.reveal, with a user                     transfer_in transfer_out_answer certificate
+ *           number.search                                  transfer_in transfer_out_answer
+ * certificate certificate                                    certificate REVEAL  number.reveal,
+ * with a user                     transfer_in transfer_out_answer certificate
  *
  * Other answers: ERR_R170 no number; ERR_CONFLICT the row id holds another number; ERR_R183 the
  * number stands under another row id of the municipality (number_match tells which);
@@ -46,14 +46,30 @@ struct personal_number {
 };
 
 enum number_verb {
-    NUMBER_PUT = 1, NUMBER_MATCH, NUMBER_REVEAL, NUMBER_ERASE, NUMBER_LIST, NUMBER_BACKUP,
-    NUMBER_RESTORE, NUMBER_STATUS, NUMBER_ANSWER = 100
+    NUMBER_PUT = 1,
+    NUMBER_MATCH,
+    NUMBER_REVEAL,
+    NUMBER_ERASE,
+    NUMBER_LIST,
+    NUMBER_BACKUP,
+    NUMBER_RESTORE,
+    NUMBER_STATUS,
+    NUMBER_ANSWER = 100
 };
 
 /* Field tags of both directions. */
 enum number_tag {
-    NUMBER_T_VERB = 1, NUMBER_T_ID, NUMBER_T_MUNICIPALITY, NUMBER_T_ROW, NUMBER_T_NUMBER,
-    NUMBER_T_RIGHT, NUMBER_T_PURPOSE, NUMBER_T_USER, NUMBER_T_NAME, NUMBER_T_ERR, NUMBER_T_TEXT
+    NUMBER_T_VERB = 1,
+    NUMBER_T_ID,
+    NUMBER_T_MUNICIPALITY,
+    NUMBER_T_ROW,
+    NUMBER_T_NUMBER,
+    NUMBER_T_RIGHT,
+    NUMBER_T_PURPOSE,
+    NUMBER_T_USER,
+    NUMBER_T_NAME,
+    NUMBER_T_ERR,
+    NUMBER_T_TEXT
 };
 
 /* Lengths of texts without the terminator: a longer one is ERR_BAD_FIELD at the client. */

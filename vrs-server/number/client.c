@@ -1,0 +1,438 @@
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/secret.h"
+#include "lib/wire.h"
+#include "vrs-server/number/number.h"
+
+enum {
+    HEAD = 4,
+    READ_STEP = 1 << 14,
+    MANY = 2000, /* puts in flight at once */
+    OUT_MAX = MANY * 512,
+    IN_MAX = NUMBER_MAX_MESSAGE + HEAD + READ_STEP
+};
+
+struct number_client {
+    struct sockaddr_un at;
+    int64_t deadline_ms;
+    int fd;           /* -1: not connected */
+    uint64_t next_id; /* never used twice, so that a late answer cannot be taken for another */
+    struct buffer out, in;
+};
+
+/* One call: n requests of one kind and what becomes of them. */
+struct call {
+    enum number_verb verb;
+    const char *municipality;
+    const struct record_id *rows;          /* n, or NULL */
+    const struct personal_number *numbers; /* n, or NULL */
+    const struct number_access *why;       /* NULL: the verb has none */
+    const char *name;
+    size_t n;
+    uint64_t first_id;
+    size_t left;
+    enum vrs_err *errs; /* n; ERR_IN_PROGRESS: not answered yet */
+    /* Filled by the answer when wanted: */
+    struct record_id *row;
+    struct personal_number *number;
+    struct buffer *text;     /* bytes of NUMBER_T_TEXT */
+    struct buffer *row_list; /* all NUMBER_T_ROW, one behind the other */
+};
+
+enum vrs_err number_client_open(const char *socket_path, int64_t deadline_ms,
+                                struct number_client **out) {
+    *out = NULL;
+    if (strlen(socket_path) >= sizeof(*out)->at.sun_path)
+        return ERR_CONFIG;
+    struct number_client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return ERR_MEMORY;
+    c->at.sun_family = AF_UNIX;
+    memcpy(c->at.sun_path, socket_path, strlen(socket_path) + 1);
+    c->deadline_ms = deadline_ms;
+    c->fd = -1;
+    c->next_id = 1;
+    buffer_init(&c->out, OUT_MAX);
+    buffer_init(&c->in, IN_MAX);
+    *out = c;
+    return VRS_OK;
+}
+
+static void disconnect(struct number_client *c) {
+    if (c->fd >= 0)
+        (void)close(c->fd);
+    c->fd = -1;
+}
+
+void number_client_close(struct number_client **c) {
+    if (*c == NULL)
+        return;
+    disconnect(*c);
+    buffer_fini(&(*c)->out);
+    buffer_fini(&(*c)->in);
+    free(*c);
+    *c = NULL;
+}
+
+/* Between calls nothing may come: what is readable is the end of the connection. */
+static enum vrs_err connected(struct number_client *c) {
+    if (c->fd >= 0) {
+        struct pollfd p = {.fd = c->fd, .events = POLLIN};
+        if (poll(&p, 1, 0) == 0)
+            return VRS_OK;
+        disconnect(c);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return ERR_NUMBER_AWAY;
+    if (connect(fd, (const struct sockaddr *)&c->at, sizeof c->at) != 0) {
+        (void)close(fd);
+        return ERR_NUMBER_AWAY;
+    }
+    c->fd = fd;
+    return VRS_OK;
+}
+
+/* ---- messages */
+
+static void write_request(struct number_client *c, const struct call *call, size_t i) {
+    struct buffer *b = &c->out;
+    size_t start = b->len;
+    if (buffer_grow(b, HEAD) == NULL)
+        return;
+    wire_put_u64(b, NUMBER_T_VERB, call->verb);
+    wire_put_u64(b, NUMBER_T_ID, call->first_id + i);
+    wire_put_str(b, NUMBER_T_MUNICIPALITY, call->municipality);
+    if (call->rows != NULL)
+        wire_put(b, NUMBER_T_ROW, call->rows[i].bytes, sizeof call->rows[i].bytes);
+    if (call->numbers != NULL)
+        wire_put(b, NUMBER_T_NUMBER, call->numbers[i].digits, 12);
+    if (call->why != NULL) {
+        wire_put_str(b, NUMBER_T_RIGHT, call->why->right);
+        wire_put_str(b, NUMBER_T_PURPOSE, call->why->purpose);
+        wire_put_str(b, NUMBER_T_USER, call->why->user);
+    }
+    wire_put_str(b, NUMBER_T_NAME, call->name);
+    if (b->failed)
+        return;
+    size_t n = b->len - start - HEAD;
+    uint8_t *p = b->data + start;
+    p[0] = (uint8_t)(n >> 24);
+    p[1] = (uint8_t)(n >> 16);
+    p[2] = (uint8_t)(n >> 8);
+    p[3] = (uint8_t)n;
+}
+
+static enum vrs_err take_field(const struct call *call, const struct wire_field *f) {
+    bool ok = true;
+    switch (f->tag) {
+    case NUMBER_T_ROW:
+        if (call->row_list != NULL)
+            ok = f->len == STORE_ID_BYTES && buffer_put(call->row_list, f->data, f->len);
+        else
+            ok = call->row != NULL && wire_fixed(f, call->row->bytes, sizeof call->row->bytes);
+        break;
+    case NUMBER_T_NUMBER:
+        ok = call->number != NULL && f->len == 12 &&
+             wire_str(f, call->number->digits, sizeof call->number->digits);
+        break;
+    case NUMBER_T_TEXT:
+        ok = call->text != NULL && buffer_put(call->text, f->data, f->len);
+        break;
+    default:
+        ok = false;
+    }
+    return ok ? VRS_OK : ERR_PROTOCOL;
+}
+
+/* The three fields that begin every answer, in their order. */
+static enum vrs_err read_answer(struct call *call, const uint8_t *p, size_t n) {
+    struct wire_reader r;
+    struct wire_field f[3];
+    uint64_t verb, id;
+    char name[40];
+    enum vrs_err err;
+    bool more = true;
+    wire_open(&r, p, n);
+    for (int i = 0; i < 3; i++)
+        if (wire_next(&r, &f[i], &more) != VRS_OK || !more)
+            return ERR_PROTOCOL;
+    if (f[0].tag != NUMBER_T_VERB || !wire_u64(&f[0], &verb) || verb != NUMBER_ANSWER ||
+        f[1].tag != NUMBER_T_ID || !wire_u64(&f[1], &id) || id < call->first_id ||
+        id - call->first_id >= call->n || f[2].tag != NUMBER_T_ERR ||
+        !wire_str(&f[2], name, sizeof name) || !err_by_name(name, &err))
+        return ERR_PROTOCOL;
+    enum vrs_err *slot = &call->errs[id - call->first_id];
+    if (*slot != ERR_IN_PROGRESS || err == ERR_IN_PROGRESS)
+        return ERR_PROTOCOL;
+    for (;;) {
+        enum vrs_err e = wire_next(&r, &f[0], &more);
+        if (e == VRS_OK && more)
+            e = take_field(call, &f[0]);
+        if (e != VRS_OK)
+            return ERR_PROTOCOL;
+        if (!more)
+            break;
+    }
+    *slot = err;
+    call->left--;
+    return VRS_OK;
+}
+
+static enum vrs_err read_answers(struct number_client *c, struct call *call) {
+    size_t at = 0;
+    enum vrs_err e = VRS_OK;
+    while (e == VRS_OK && c->in.len - at >= HEAD) {
+        const uint8_t *p = c->in.data + at;
+        size_t n = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+        if (n == 0 || n > NUMBER_MAX_MESSAGE)
+            e = ERR_PROTOCOL;
+        else if (c->in.len - at - HEAD < n)
+            break;
+        else
+            e = read_answer(call, p + HEAD, n);
+        at += HEAD + n;
+    }
+    if (e == VRS_OK)
+        buffer_drop_front(&c->in, at);
+    return e == VRS_OK && call->left == 0 && c->in.len > 0 ? ERR_PROTOCOL : e;
+}
+
+/* ---- one exchange */
+
+static enum vrs_err receive(struct number_client *c, struct call *call) {
+    for (;;) {
+        uint8_t *p = buffer_grow(&c->in, READ_STEP);
+        if (p == NULL)
+            return ERR_PROTOCOL; /* longer than any answer */
+        ssize_t n = recv(c->fd, p, READ_STEP, 0);
+        c->in.len -= READ_STEP - (n > 0 ? (size_t)n : 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return VRS_OK;
+        if (n <= 0)
+            return ERR_UNKNOWN;
+        enum vrs_err e = read_answers(c, call);
+        if (e != VRS_OK || call->left == 0 || n < READ_STEP)
+            return e;
+    }
+}
+
+static enum vrs_err transmit(struct number_client *c, size_t *sent) {
+    while (*sent < c->out.len) {
+        ssize_t n = send(c->fd, c->out.data + *sent, c->out.len - *sent, MSG_NOSIGNAL);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? VRS_OK : ERR_UNKNOWN;
+        *sent += (size_t)n;
+    }
+    return VRS_OK;
+}
+
+/* Sends what has no answer yet and reads until all have one.  ERR_NUMBER_AWAY: nothing was asked;
+ * ERR_UNKNOWN: the connection broke; ERR_TIMEOUT: the deadline passed. */
+static enum vrs_err attempt(struct number_client *c, struct call *call, int64_t until_ms) {
+    size_t sent = 0;
+    enum vrs_err e = connected(c);
+    if (e != VRS_OK)
+        return e;
+    call->first_id = c->next_id;
+    c->next_id += call->n;
+    for (size_t i = 0; i < call->n; i++)
+        if (call->errs[i] == ERR_IN_PROGRESS)
+            write_request(c, call, i);
+    if (c->out.failed)
+        return ERR_TOO_LARGE;
+    while (e == VRS_OK && call->left > 0) {
+        int64_t wait_ms = until_ms - clock_mono_ms();
+        struct pollfd p = {.fd = c->fd,
+                           .events = (short)(POLLIN | (sent < c->out.len ? POLLOUT : 0))};
+        if (wait_ms <= 0)
+            e = ERR_TIMEOUT;
+        else if (poll(&p, 1, wait_ms > 60000 ? 60000 : (int)wait_ms) > 0) {
+            if ((p.revents & POLLOUT) != 0)
+                e = transmit(c, &sent);
+            if (e == VRS_OK && (p.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+                e = receive(c, call);
+        }
+    }
+    if (e == ERR_UNKNOWN && sent == 0)
+        e = ERR_NUMBER_AWAY;
+    return e;
+}
+
+static bool repeatable(const struct call *call) {
+    return call->verb != NUMBER_BACKUP && call->verb != NUMBER_RESTORE;
+}
+
+static void run(struct number_client *c, struct call *call) {
+    int64_t until_ms = clock_mono_ms() + c->deadline_ms;
+    bool asked = false;
+    enum vrs_err e = VRS_OK;
+    for (int turn = 0; turn < 2; turn++) {
+        e = attempt(c, call, until_ms);
+        buffer_clear(&c->out);
+        buffer_clear(&c->in);
+        if (e != VRS_OK)
+            disconnect(c);
+        asked |= e == ERR_UNKNOWN || e == ERR_TIMEOUT || e == ERR_PROTOCOL;
+        if (e == VRS_OK || e == ERR_TIMEOUT || e == ERR_PROTOCOL || e == ERR_TOO_LARGE ||
+            !repeatable(call))
+            break;
+    }
+    if (e == VRS_OK)
+        return;
+    if (asked)
+        e = e == ERR_PROTOCOL ? ERR_PROTOCOL : ERR_UNKNOWN;
+    for (size_t i = 0; i < call->n; i++)
+        if (call->errs[i] == ERR_IN_PROGRESS)
+            call->errs[i] = e;
+}
+
+/* What vrs-number would take as a broken peer is refused here. */
+static enum vrs_err check_texts(const struct call *call) {
+    const struct number_access *w = call->why;
+    if (call->municipality != NULL && strnlen(call->municipality, 7) != 6)
+        return ERR_NO_SUCH_MUNICIPALITY;
+    if (call->name != NULL && strnlen(call->name, NUMBER_MAX_NAME + 1) > NUMBER_MAX_NAME)
+        return ERR_BAD_FIELD;
+    if (w == NULL)
+        return VRS_OK;
+    if ((w->right != NULL && strnlen(w->right, NUMBER_MAX_RIGHT + 1) > NUMBER_MAX_RIGHT) ||
+        (w->purpose != NULL && strnlen(w->purpose, NUMBER_MAX_PURPOSE + 1) > NUMBER_MAX_PURPOSE) ||
+        (w->user != NULL && strnlen(w->user, NUMBER_MAX_USER + 1) > NUMBER_MAX_USER))
+        return ERR_BAD_FIELD;
+    return VRS_OK;
+}
+
+static void ask(struct number_client *c, struct call *call) {
+    enum vrs_err e = check_texts(call);
+    call->left = 0;
+    for (size_t i = 0; i < call->n; i++) {
+        call->errs[i] = e;
+        if (e != VRS_OK)
+            continue;
+        if (call->numbers != NULL && strnlen(call->numbers[i].digits, 13) != 12) {
+            call->errs[i] = ERR_R170;
+            continue;
+        }
+        call->errs[i] = ERR_IN_PROGRESS;
+        call->left++;
+    }
+    if (call->left > 0)
+        run(c, call);
+}
+
+static enum vrs_err ask_one(struct number_client *c, struct call *call) {
+    enum vrs_err e;
+    call->n = 1;
+    call->errs = &e;
+    ask(c, call);
+    return e;
+}
+
+/* ---- verbs */
+
+enum vrs_err number_put(struct number_client *c, const char *municipality,
+                        const struct record_id *row, const struct personal_number *n,
+                        const struct number_access *why) {
+    struct call call = {
+        .verb = NUMBER_PUT, .municipality = municipality, .rows = row, .numbers = n, .why = why};
+    return ask_one(c, &call);
+}
+
+enum vrs_err number_put_many(struct number_client *c, const char *municipality,
+                             const struct record_id *rows, const struct personal_number *n,
+                             size_t count, const struct number_access *why, enum vrs_err *errs) {
+    enum vrs_err first = VRS_OK;
+    for (size_t at = 0; at < count; at += MANY) {
+        struct call call = {.verb = NUMBER_PUT,
+                            .municipality = municipality,
+                            .rows = rows + at,
+                            .numbers = n + at,
+                            .why = why,
+                            .n = count - at < MANY ? count - at : MANY,
+                            .errs = errs + at};
+        ask(c, &call);
+    }
+    for (size_t i = 0; i < count && first == VRS_OK; i++)
+        first = errs[i];
+    return first;
+}
+
+enum vrs_err number_match(struct number_client *c, const char *municipality,
+                          const struct personal_number *n, const struct number_access *why,
+                          struct record_id *row) {
+    struct call call = {
+        .verb = NUMBER_MATCH, .municipality = municipality, .numbers = n, .why = why, .row = row};
+    return ask_one(c, &call);
+}
+
+enum vrs_err number_reveal(struct number_client *c, const char *municipality,
+                           const struct record_id *row, const struct number_access *why,
+                           struct personal_number *out) {
+    struct call call = {.verb = NUMBER_REVEAL,
+                        .municipality = municipality,
+                        .rows = row,
+                        .why = why,
+                        .number = out};
+    memset(out, 0, sizeof *out);
+    enum vrs_err e = ask_one(c, &call);
+    if (e == VRS_OK && out->digits[0] == '\0')
+        e = ERR_PROTOCOL;
+    if (e != VRS_OK)
+        secret_wipe(out, sizeof *out);
+    return e;
+}
+
+enum vrs_err number_erase(struct number_client *c, const char *municipality,
+                          const struct record_id *row) {
+    struct call call = {.verb = NUMBER_ERASE, .municipality = municipality, .rows = row};
+    return ask_one(c, &call);
+}
+
+/* A page is read whole before fn sees it, so that fn may use the client. */
+enum vrs_err number_list(struct number_client *c, const char *municipality, number_row_fn *fn,
+                         void *arg) {
+    struct buffer page;
+    struct record_id last;
+    bool again = false;
+    enum vrs_err e;
+    buffer_init(&page, NUMBER_MAX_MESSAGE);
+    do {
+        struct call call = {.verb = NUMBER_LIST,
+                            .municipality = municipality,
+                            .rows = again ? &last : NULL,
+                            .row_list = &page};
+        buffer_clear(&page);
+        e = ask_one(c, &call);
+        size_t rows = page.len / sizeof last.bytes;
+        again = rows > 0;
+        for (size_t i = 0; i < rows && e == VRS_OK; i++) {
+            memcpy(last.bytes, page.data + i * sizeof last.bytes, sizeof last.bytes);
+            e = fn(&last, arg);
+        }
+    } while (e == VRS_OK && again);
+    buffer_fini(&page);
+    return e;
+}
+
+enum vrs_err number_backup(struct number_client *c, const char *municipality, const char *name) {
+    struct call call = {.verb = NUMBER_BACKUP, .municipality = municipality, .name = name};
+    return ask_one(c, &call);
+}
+
+enum vrs_err number_restore(struct number_client *c, const char *municipality, const char *name) {
+    struct call call = {.verb = NUMBER_RESTORE, .municipality = municipality, .name = name};
+    return ask_one(c, &call);
+}
+
+enum vrs_err number_status(struct number_client *c, struct buffer *text) {
+    struct call call = {.verb = NUMBER_STATUS, .text = text};
+    return ask_one(c, &call);
+}
