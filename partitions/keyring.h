@@ -37,12 +37,13 @@ VRS_CHECK enum vrs_err keyring_open(const char *dir, const struct kek_source *so
                                     const char *where, unsigned areas, struct keyring **out,
                                     struct vrs_fault *fault);
 void keyring_close(struct keyring **k);
+unsigned keyring_areas(const struct keyring *k); /* the mask it was opened with */
 /* True when the municipality has keys already; does no I/O beyond the first look. */
 bool keyring_has(struct keyring *k, const char *municipality);
-/* Makes the municipality's first keys (durable before it returns) when there are none. */
+/* Makes the municipality's missing keys in the areas of this keyring; durable before it returns. */
 VRS_CHECK enum vrs_err keyring_ensure(struct keyring *k, const char *municipality,
                                       struct vrs_fault *fault);
-/* The key that writes use. */
+/* The key that writes use. ERR_NOT_FOUND before keyring_ensure. */
 VRS_CHECK enum vrs_err keyring_active(struct keyring *k, const char *municipality,
                                       enum key_area area, enum key_purpose purpose,
                                       uint32_t *key_id, const struct secret_key **key);
