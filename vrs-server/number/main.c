@@ -68,9 +68,8 @@ static enum vrs_err open_keys(const struct config *c, struct keyring **k, struct
         return err_fail(fault, ERR_CONFIG, "kek_source is credential or file");
     }
     (void)snprintf(dir, sizeof dir, "%s/keys", c->state_dir);
-    if ((mkdir(c->state_dir, 0700) != 0 && errno != EEXIST) ||
-        (mkdir(dir, 0700) != 0 && errno != EEXIST))
-        return err_fail(fault, ERR_IO, "make %s", dir);
+    if (mkdir(c->state_dir, 0700) != 0 && errno != EEXIST)
+        return err_fail(fault, ERR_IO, "make %s", c->state_dir);
     return keyring_open(dir, source, c->kek_dir, 1U << KEY_NUMBERS, k, fault);
 }
 
