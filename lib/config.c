@@ -1,5 +1,7 @@
 #include "lib/config.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <libconfig.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -68,9 +70,6 @@ static enum vrs_err refuse_at(struct vrs_fault *fault, const char *file, int sou
 static enum vrs_err take(const char *path, const struct config_key *k, const config_setting_t *s,
                          void *out, struct vrs_fault *fault) {
     int line = (int)config_setting_source_line(s);
-    const char *file = config_setting_source_file(s);
-    if (file != NULL)
-        path = file;
     int type = config_setting_type(s);
     enum vrs_err e = VRS_OK;
     switch (k->type) {
@@ -82,7 +81,6 @@ static enum vrs_err take(const char *path, const struct config_key *k, const con
     case CONFIG_INT:
         if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64)
             return refuse(fault, path, line, "a whole number is needed", k->name);
-        /* libconfig 1.5 cuts a number that 32 bits do not hold and lacks an L at the end. */
         if (set_int(k, config_setting_get_int64(s), out) != VRS_OK)
             return err_fail(fault, ERR_CONFIG, "%s:%d: must be %lld to %lld: %.40s", shown(path),
                             line, (long long)k->min, (long long)k->max, k->name);
@@ -121,24 +119,88 @@ static enum vrs_err take_all(const char *path, const config_t *c, const struct c
     return VRS_OK;
 }
 
+enum { MAX_BYTES = 65536 };
+
+/* NULL when it cannot be read, is too large or holds a NUL; the caller frees it. */
+static char *read_file(const char *path) {
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return NULL;
+    char *text = calloc(1, MAX_BYTES + 1);
+    if (text == NULL) {
+        (void)fclose(f);
+        return NULL;
+    }
+    size_t n = fread(text, 1, MAX_BYTES + 1, f);
+    bool bad = ferror(f) != 0 || n > MAX_BYTES || memchr(text, 0, n) != NULL;
+    (void)fclose(f);
+    if (bad) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+/* libconfig 1.5 silently cuts a number that 32 bits do not hold and that lacks an L at its end, so
+ * that 4294967301 would be 5.  Such numbers are looked for before it reads the text; so are
+ * includes, of which the line numbers would tell nothing. */
+static enum vrs_err check_text(const char *path, const char *text, struct vrs_fault *fault) {
+    int line = 1;
+    for (const char *p = text; *p != '\0';) {
+        if (*p == '"') {
+            for (p++; *p != '\0' && *p != '"'; p++) {
+                line += *p == '\n';
+                if (*p == '\\' && p[1] != '\0')
+                    p++;
+            }
+            p += *p == '"';
+        } else if (*p == '#' || (*p == '/' && p[1] == '/')) {
+            p += strcspn(p, "\n");
+        } else if (*p == '/' && p[1] == '*') {
+            const char *end = strstr(p + 2, "*/");
+            for (end = end == NULL ? p + strlen(p) : end + 2; p < end; p++)
+                line += *p == '\n';
+        } else if (*p == '@') {
+            return refuse(fault, path, line, "includes are not allowed", NULL);
+        } else if (isdigit((unsigned char)*p)) {
+            bool hex = *p == '0' && (p[1] == 'x' || p[1] == 'X');
+            char *end = NULL;
+            errno = 0;
+            long long v = strtoll(p, &end, hex ? 16 : 10);
+            if (errno == ERANGE || (v > INT_MAX && *end != 'L'))
+                return refuse(fault, path, line, "number too large (above 2147483647: add an L)",
+                              NULL);
+            p = end;
+        } else if (isalpha((unsigned char)*p)) {
+            while (isalnum((unsigned char)*p) || *p == '_' || *p == '-' || *p == '*')
+                p++;
+        } else {
+            line += *p++ == '\n';
+        }
+    }
+    return VRS_OK;
+}
+
 enum vrs_err config_load(const char *path, const struct config_key *keys, void *out,
                          struct vrs_fault *fault) {
     for (const struct config_key *k = keys; k->name != NULL; k++)
         if (k->type == CONFIG_STR)
             *(char **)at(out, k) = NULL;
-    config_t c;
-    config_init(&c);
-    enum vrs_err e = VRS_OK;
-    if (config_read_file(&c, path) == CONFIG_TRUE) {
-        e = take_all(path, &c, keys, out, fault);
-    } else if (config_error_type(&c) == CONFIG_ERR_FILE_IO) {
-        e = refuse(fault, path, 0, "cannot be read", NULL);
-    } else {
-        const char *file = config_error_file(&c);
-        e = refuse(fault, file == NULL ? path : file, config_error_line(&c), config_error_text(&c),
-                   NULL);
+    char *text = read_file(path);
+    if (text == NULL)
+        return refuse(fault, path, 0, "cannot be read", NULL);
+    enum vrs_err e = check_text(path, text, fault);
+    if (e == VRS_OK) {
+        config_t c;
+        config_init(&c);
+        if (config_read_string(&c, text) == CONFIG_TRUE)
+            e = take_all(path, &c, keys, out, fault);
+        else
+            e = refuse(fault, path, config_error_line(&c), config_error_text(&c), NULL);
+        config_destroy(&c);
     }
-    config_destroy(&c);
+    explicit_bzero(text, strlen(text));
+    free(text);
     if (e != VRS_OK)
         config_free(keys, out);
     return e;
