@@ -1,0 +1,404 @@
+#include "tests/lib/http_rig.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/pki.h"
+
+struct rig rig;
+
+char *rig_path(const char *name) {
+    static char paths[8][128];
+    static int at;
+    at = (at + 1) % 8;
+    (void)snprintf(paths[at], sizeof paths[at], "%s/%s", rig.folder, name);
+    return paths[at];
+}
+
+/* --- handlers --- */
+
+static void on_hello(struct http_request *rq) {
+    assert_ptr_equal(http_arg(rq), &rig);
+    http_set_header(rq, "X-Test", "1");
+    http_reply_json(rq, 200, "{\"hello\":1}", 11);
+}
+
+static void on_item(struct http_request *rq) {
+    char text[300];
+    const char *q = http_query(rq, "q");
+    (void)snprintf(text, sizeof text, "id=%s q=%s path=%s", http_param(rq, "id"),
+                   q != NULL ? q : "-", http_route(rq)->path);
+    http_reply(rq, 200, "text/plain", text, strlen(text));
+}
+
+static void on_echo(struct http_request *rq) {
+    size_t len = 0;
+    const void *body = http_body(rq, &len);
+    http_reply(rq, 200, "application/octet-stream", body, len);
+}
+
+static void on_count(struct http_request *rq) {
+    char text[32];
+    size_t len = 0;
+    (void)http_body(rq, &len);
+    (void)snprintf(text, sizeof text, "%zu", len);
+    http_reply(rq, 200, "text/plain", text, strlen(text));
+}
+
+static void on_peer(struct http_request *rq) {
+    char text[200] = "none";
+    const struct tls_peer *p = http_tls_peer(rq);
+    if (p != NULL)
+        (void)snprintf(text, sizeof text, "%s %s %s %d", p->name, p->municipality, p->kind,
+                       p->expired);
+    http_reply(rq, 200, "text/plain", text, strlen(text));
+}
+
+static void answer_later(evutil_socket_t fd, short what, void *arg) {
+    struct http_request *rq = arg;
+    (void)fd;
+    (void)what;
+    size_t len = 0;
+    (void)http_body(rq, &len); /* still readable when the client has gone */
+    assert_non_null(http_header(rq, "Host"));
+    rig.held--;
+    rig.answered++;
+    http_reply_json(rq, 200, "{}", 2);
+}
+
+static void on_later(struct http_request *rq) {
+    struct timeval wait = {.tv_usec = 100000};
+    rig.held++;
+    assert_int_equal(event_base_once(rig.base, -1, EV_TIMEOUT, answer_later, rq, &wait), 0);
+}
+
+static void on_big(struct http_request *rq) {
+    size_t len = RIG_STREAM_BYTES;
+    char *p = malloc(len);
+    assert_non_null(p);
+    memset(p, 'x', len);
+    http_reply(rq, 200, "text/plain", p, len);
+    free(p);
+}
+
+struct stream {
+    size_t left;
+};
+
+static void produce(struct http_request *rq, void *arg) {
+    static char block[32 * 1024];
+    struct stream *s = arg;
+    if (!http_stream_alive(rq) || s->left == 0) {
+        rig.ended++;
+        free(s);
+        http_stream_end(rq);
+        return;
+    }
+    memset(block, 's', sizeof block);
+    size_t n = s->left < sizeof block ? s->left : sizeof block;
+    s->left -= n;
+    rig.produced += n;
+    http_stream_chunk(rq, block, n);
+}
+
+static void on_stream(struct http_request *rq) {
+    const char *n = http_query(rq, "n");
+    struct stream *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    s->left = n != NULL ? strtoul(n, NULL, 10) : RIG_STREAM_BYTES;
+    http_stream_begin(rq, 200, "application/x-ndjson", produce, s);
+}
+
+static void on_quick_stream(struct http_request *rq) {
+    http_stream_begin(rq, 200, "text/csv", NULL, NULL);
+    for (int i = 0; i < 100; i++)
+        http_stream_chunk(rq, "0123456789", 10);
+    http_stream_end(rq);
+}
+
+static void on_problem(struct http_request *rq) {
+    struct vrs_fault fault = {.err = ERR_BAD_FIELD};
+    (void)snprintf(fault.text, sizeof fault.text, "dose_number");
+    http_problem_fault(rq, &fault);
+}
+
+static void on_busy(struct http_request *rq) {
+    http_problem(rq, ERR_BUSY, NULL, NULL);
+}
+
+static const struct route routes[] = {
+    {ROUTE_GET, "/hello", NULL, 0, 0, on_hello, "greets"},
+    {ROUTE_GET, "/items/{id}", NULL, 0, 0, on_item, ""},
+    {ROUTE_POST, "/items/{id}:flag", NULL, 0, 0, on_item, ""},
+    {ROUTE_POST, "/echo", NULL, 0, 0, on_echo, ""},
+    {ROUTE_POST, "/small", NULL, 0, 100, on_count, ""},
+    {ROUTE_POST, "/large", NULL, 0, 4 * 1024 * 1024, on_count, ""},
+    {ROUTE_GET, "/peer", NULL, 0, 0, on_peer, ""},
+    {ROUTE_POST, "/later", NULL, 0, 0, on_later, ""},
+    {ROUTE_GET, "/later", NULL, 0, 0, on_later, ""},
+    {ROUTE_GET, "/big", NULL, 0, 0, on_big, ""},
+    {ROUTE_GET, "/stream", NULL, 0, 0, on_stream, ""},
+    {ROUTE_GET, "/quick", NULL, 0, 0, on_quick_stream, ""},
+    {ROUTE_GET, "/problem", NULL, 0, 0, on_problem, ""},
+    {ROUTE_GET, "/busy", NULL, 0, 0, on_busy, ""},
+    {0},
+};
+
+/* --- server --- */
+
+static void *serve(void *arg) {
+    (void)arg;
+    (void)event_base_dispatch(rig.base);
+    return NULL;
+}
+
+struct http_listener_options rig_options(const char *name, const struct tls_server *tls) {
+    return (struct http_listener_options){
+        .name = name,
+        .address = "127.0.0.1",
+        .tls = tls,
+        .routes = routes,
+        .arg = &rig,
+        .limits = {.header_bytes = 8192,
+                   .body_bytes = 64 * 1024,
+                   .handshake_ms = RIG_HANDSHAKE_MS,
+                   .header_ms = RIG_HEADER_MS,
+                   .body_ms = RIG_BODY_MS,
+                   .idle_ms = RIG_IDLE_MS,
+                   .connections = RIG_CAP},
+    };
+}
+
+static void make(const char *name, const char *ca, const struct pki_subject *subject,
+                 const char *addresses, int days) {
+    char cert[32], key[32], ca_cert[32], ca_key[32];
+    struct vrs_fault fault;
+    (void)snprintf(cert, sizeof cert, "%s.crt", name);
+    (void)snprintf(key, sizeof key, "%s.key", name);
+    (void)snprintf(ca_cert, sizeof ca_cert, "%s.crt", ca);
+    (void)snprintf(ca_key, sizeof ca_key, "%s.key", ca);
+    if (subject == NULL)
+        assert_int_equal(pki_make_ca(rig_path(cert), rig_path(key), name, days, &fault), VRS_OK);
+    else
+        assert_int_equal(pki_make_cert(rig_path(ca_cert), rig_path(ca_key), subject, addresses,
+                                       days, rig_path(cert), rig_path(key), &fault),
+                         VRS_OK);
+}
+
+int rig_setup(void **state) {
+    struct vrs_fault fault;
+    (void)state;
+    (void)signal(SIGPIPE, SIG_IGN);
+    log_init("test_http", LOG_ERROR);
+    (void)snprintf(rig.folder, sizeof rig.folder, "/tmp/test_http.XXXXXX");
+    assert_non_null(mkdtemp(rig.folder));
+    struct pki_subject server = {.name = "server"};
+    struct pki_subject tablet = {.name = "T-0001", .municipality = "132195", .kind = "tablet"};
+    make("ca", "ca", NULL, NULL, 30);
+    make("other-ca", "other-ca", NULL, NULL, 30);
+    make("server", "ca", &server, "127.0.0.1,localhost", 30);
+    make("client", "ca", &tablet, NULL, 30);
+    make("expired", "ca", &tablet, NULL, -2);
+    make("stranger", "other-ca", &tablet, NULL, 30);
+
+    struct tls_server_options to = {.cert_file = rig_path("server.crt"),
+                                    .key_file = rig_path("server.key"),
+                                    .client = TLS_CLIENT_REQUIRED,
+                                    .client_ca_file = rig_path("ca.crt")};
+    assert_int_equal(tls_server_open(&to, &rig.tls, &fault), VRS_OK);
+    assert_int_equal(evthread_use_pthreads(), 0); /* the test ends the loop from outside */
+    rig.base = http_base_open();
+    assert_non_null(rig.base);
+    assert_int_equal(http_server_open(rig.base, &rig.http), VRS_OK);
+    struct http_listener_options plain = rig_options("plain", NULL),
+                                 tls = rig_options("tls", rig.tls);
+    assert_int_equal(http_listen(rig.http, &plain, &rig.plain, &fault), VRS_OK);
+    assert_int_equal(http_listen(rig.http, &tls, &rig.secure, &fault), VRS_OK);
+    assert_int_equal(pthread_create(&rig.thread, NULL, serve, NULL), 0);
+    return 0;
+}
+
+int rig_teardown(void **state) {
+    char command[128];
+    (void)state;
+    event_base_loopbreak(rig.base);
+    assert_int_equal(pthread_join(rig.thread, NULL), 0);
+    http_server_close(&rig.http, 100);
+    assert_null(rig.http);
+    tls_server_close(&rig.tls);
+    event_base_free(rig.base);
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", rig.folder);
+    return system(command);
+}
+
+/* --- the client --- */
+
+struct rig_peer rig_plain(void) {
+    struct rig_peer p = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    struct timeval patience = {.tv_sec = RIG_PATIENCE_MS / 1000};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)http_listener_port(rig.plain))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(p.fd >= 0);
+    assert_int_equal(connect(p.fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(setsockopt(p.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    return p;
+}
+
+int rig_tls_socket(void) {
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)http_listener_port(rig.secure))};
+    struct timeval patience = {.tv_sec = RIG_PATIENCE_MS / 1000};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    return fd;
+}
+
+/* cert NULL: none.  `session` may be offered. */
+bool rig_tls(struct rig_peer *p, const char *cert, SSL_SESSION *session, int max_version) {
+    char file[32];
+    p->fd = rig_tls_socket();
+    p->ctx = SSL_CTX_new(TLS_client_method());
+    assert_int_equal(SSL_CTX_load_verify_file(p->ctx, rig_path("ca.crt")), 1);
+    SSL_CTX_set_verify(p->ctx, SSL_VERIFY_PEER, NULL);
+    if (max_version != 0)
+        SSL_CTX_set_max_proto_version(p->ctx, max_version);
+    if (cert != NULL) {
+        (void)snprintf(file, sizeof file, "%s.crt", cert);
+        assert_int_equal(SSL_CTX_use_certificate_chain_file(p->ctx, rig_path(file)), 1);
+        (void)snprintf(file, sizeof file, "%s.key", cert);
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(p->ctx, rig_path(file), SSL_FILETYPE_PEM), 1);
+    }
+    p->ssl = SSL_new(p->ctx);
+    SSL_set_fd(p->ssl, p->fd);
+    if (session != NULL)
+        SSL_set_session(p->ssl, session);
+    int r = SSL_connect(p->ssl);
+    ERR_clear_error();
+    return r == 1;
+}
+
+void rig_close(struct rig_peer *p) {
+    if (p->ssl != NULL) {
+        SSL_free(p->ssl);
+        SSL_CTX_free(p->ctx);
+    }
+    (void)close(p->fd);
+    p->fd = -1;
+}
+
+void rig_say_n(struct rig_peer *p, const char *s, size_t n) {
+    if (p->ssl != NULL)
+        (void)SSL_write(p->ssl, s, (int)n);
+    else
+        (void)send(p->fd, s, n, MSG_NOSIGNAL);
+}
+
+void rig_say(struct rig_peer *p, const char *s) {
+    rig_say_n(p, s, strlen(s));
+}
+
+ssize_t rig_hear_some(struct rig_peer *p, char *to, size_t cap) {
+    if (p->ssl == NULL)
+        return recv(p->fd, to, cap, 0);
+    int n = SSL_read(p->ssl, to, (int)cap);
+    ERR_clear_error();
+    return n;
+}
+
+/* One answer (head and Content-Length body) into `to`; returns its status, 0 when the connection
+ * ended first. */
+int rig_hear(struct rig_peer *p, char *to, size_t cap) {
+    size_t len = 0;
+    to[0] = '\0';
+    for (;;) {
+        char *end = strstr(to, "\r\n\r\n");
+        if (end != NULL) {
+            const char *cl = strcasestr(to, "\r\nContent-Length: ");
+            size_t body = cl != NULL && cl < end ? strtoul(cl + 18, NULL, 10) : 0;
+            if (len >= (size_t)(end + 4 - to) + body)
+                return memcmp(to, "HTTP/1.1 ", 9) == 0 ? (int)strtol(to + 9, NULL, 10) : -1;
+        }
+        assert_true(len + 1 < cap);
+        /* One byte at a time before the body, so that a pipelined answer stays unread. */
+        ssize_t n = rig_hear_some(p, to + len, 1);
+        if (n <= 0)
+            return 0;
+        len += (size_t)n;
+        to[len] = '\0';
+    }
+}
+
+/* Whether the server ends the connection; milliseconds it took. */
+bool rig_ends(struct rig_peer *p, int64_t *took_ms) {
+    char sink[4096];
+    int64_t begin = clock_mono_ms();
+    ssize_t n;
+    while ((n = rig_hear_some(p, sink, sizeof sink)) > 0) {
+    }
+    bool timed_out = p->ssl == NULL && n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    if (took_ms != NULL)
+        *took_ms = clock_mono_ms() - begin;
+    return !timed_out && clock_mono_ms() - begin < RIG_PATIENCE_MS;
+}
+
+int rig_ask(const char *request, char *to, size_t cap) {
+    struct rig_peer p = rig_plain();
+    rig_say(&p, request);
+    int status = rig_hear(&p, to, cap);
+    rig_close(&p);
+    return status;
+}
+
+size_t rig_hear_chunks(struct rig_peer *p) {
+    static char b[64 * 1024];
+    size_t total = 0, have = 0;
+    for (;;) { /* head */
+        assert_true(rig_hear_some(p, b + have, 1) == 1);
+        have++;
+        if (have >= 4 && memcmp(b + have - 4, "\r\n\r\n", 4) == 0)
+            break;
+    }
+    for (;;) {
+        char size[16] = "";
+        for (size_t i = 0; i < sizeof size - 1; i++) {
+            assert_true(rig_hear_some(p, size + i, 1) == 1);
+            if (size[i] == '\n')
+                break;
+        }
+        size_t n = strtoul(size, NULL, 16), left = n + 2;
+        while (left > 0) {
+            ssize_t r = rig_hear_some(p, b, left < sizeof b ? left : sizeof b);
+            assert_true(r > 0);
+            left -= (size_t)r;
+        }
+        if (n == 0)
+            return total;
+        total += n;
+    }
+}
+
+void rig_wait_connections(size_t n) {
+    int64_t begin = clock_mono_ms();
+    while (http_connections(rig.http) != n && clock_mono_ms() - begin < RIG_PATIENCE_MS)
+        (void)poll(NULL, 0, 10);
+    assert_int_equal(http_connections(rig.http), n);
+}
