@@ -48,13 +48,26 @@ const char *partition_code(const struct partition *p);
 struct store *partition_store(struct partition *p); /* pool, backup and selfcheck only */
 const struct store_engine *partition_engine(const struct partition *p);
 
+/* The transaction, for the pool, tools and tests: the engine's calls plus what the partition has
+ * cached of it.  One savepoint at a time. */
+VRS_CHECK enum vrs_err partition_begin(struct partition *p);
+VRS_CHECK enum vrs_err partition_commit(struct partition *p);
+void partition_rollback(struct partition *p);
+VRS_CHECK enum vrs_err partition_savepoint(struct partition *p);
+VRS_CHECK enum vrs_err partition_release(struct partition *p);
+VRS_CHECK enum vrs_err partition_rollback_to(struct partition *p);
+bool partition_needs_recovery(const struct partition *p);
+VRS_CHECK enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault);
+
 /* A blind index: HMAC-SHA-256 under the partition's index key over (kind, value).  Different in
  * every partition (C94). */
 VRS_CHECK enum vrs_err partition_blind(struct partition *p, const char *kind, const void *value,
                                        size_t len, struct store_index *out);
 void store_index_id(const struct record_id *id, struct store_index *out);
 
-/* Area of a table: KEY_LOG for the log tables, KEY_NUMBERS in vrs-number, else KEY_RECORDS. */
+/* Area of a table: KEY_LOG for the log tables, KEY_NUMBERS in vrs-number, else KEY_RECORDS.
+ * A row whose seal does not open in its place (row, table, columns, municipality) is ERR_TAMPERED;
+ * one whose key is gone is ERR_CRYPTO. */
 VRS_CHECK enum vrs_err record_get(struct partition *p, enum store_table t,
                                   const struct record_id *id, struct record *out);
 typedef enum vrs_err record_fn(struct record *r, void *arg); /* VRS_OK: go on */
@@ -70,6 +83,9 @@ VRS_CHECK enum vrs_err record_walk(struct partition *p, enum store_table t,
 VRS_CHECK enum vrs_err record_insert(struct partition *p, enum store_table t, struct record *r);
 /* Seals and replaces; r->version is the version that was read, afterwards the new one. */
 VRS_CHECK enum vrs_err record_update(struct partition *p, enum store_table t, struct record *r);
+/* The same without a new version (only the seal generation grows): for marks that are no part of
+ * the business record. */
+VRS_CHECK enum vrs_err record_reseal(struct partition *p, enum store_table t, struct record *r);
 VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
                                      const struct record_id *id);
 /* A part of a job that may be undone alone (nests).  After an undo everything cached of the
@@ -77,7 +93,8 @@ VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
 VRS_CHECK enum vrs_err partition_savepoint(struct partition *p);
 VRS_CHECK enum vrs_err partition_release(struct partition *p);
 VRS_CHECK enum vrs_err partition_undo(struct partition *p);
+/* One more than the last that was given out or stored; an undone one is given out again. */
 VRS_CHECK enum vrs_err partition_next_order(struct partition *p, enum store_table t,
-                                            uint64_t *out); /* grows, cached */
+                                            uint64_t *out);
 
 #endif
