@@ -112,11 +112,6 @@ static struct metric m_snapshot_version = {.name = "vrs_snapshot_version",
                                            .help = "Version of the snapshot in force, 0 none",
                                            .type = METRIC_GAUGE,
                                            .registered = ATOMIC_FLAG_INIT};
-static struct metric m_connections = {.name = "vrs_http_connections_open",
-                                      .help = "Connections of all listeners",
-                                      .type = METRIC_GAUGE,
-                                      .registered = ATOMIC_FLAG_INIT};
-
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -136,7 +131,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     metric_set(&m_snapshot_version, (int64_t)published_version(tablet.published));
     metric_set(&m_cert_days,
                least(tls_server_days_left(l->terminals), tls_server_days_left(l->line)));
-    metric_set(&m_connections, (int64_t)http_connections(tablet.http));
 }
 
 /* Without a snapshot nobody can log in and nothing can be sealed. */

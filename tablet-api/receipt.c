@@ -122,7 +122,7 @@ static void put_done(struct worker_job *job) {
     struct posting *p = (struct posting *)job;
     struct receipts *r = p->receipts;
     int64_t wait_ms = r->tablet->config.answer_wait_ms;
-    metric_observe_us(&m_seconds, (clock_mono_ms() - p->until_ms) * 1000);
+    metric_observe_us(&m_seconds, clock_mono_us() - p->started_us);
     if (p->put.job.err == VRS_OK && p->put.found.outcome == LINE_PENDING && wait_ms > 0 &&
         !r->stopping)
         park(r, p, wait_ms);
@@ -132,7 +132,7 @@ static void put_done(struct worker_job *job) {
 
 void receipt_post(struct receipts *r, struct posting *p) {
     p->receipts = r;
-    p->until_ms = clock_mono_ms(); /* until it is parked: when it came */
+    p->started_us = clock_mono_us();
     enum vrs_err e = inbox_submit_put(r->tablet->inbox, &p->put, put_done);
     if (e == VRS_OK)
         return;

@@ -23,7 +23,8 @@ struct posting {
     struct receipts *receipts;
     struct posting *next_same; /* of its bucket */
     struct posting *older, *newer;
-    int64_t until_ms; /* monotonic */
+    int64_t until_ms;   /* monotonic: parked until then */
+    int64_t started_us; /* monotonic */
 };
 
 VRS_CHECK enum vrs_err receipts_open(struct tablet *t, struct receipts **out);

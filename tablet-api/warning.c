@@ -17,7 +17,12 @@ struct warning_list {
 
 static char *item_json(const char *name, const char *detail) {
     json_t *o = json_pack("{s:s, s:s}", "code", name, "detail", detail);
-    char *text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
+    char *text = NULL;
+    struct buffer b;
+    buffer_init(&b, 8192);
+    if (o != NULL && json_write(&b, o))
+        text = strndup((const char *)b.data, b.len);
+    buffer_fini(&b);
     json_decref(o);
     return text;
 }
