@@ -128,16 +128,10 @@ enum vrs_err area_room(struct area *a, const char *code, bool make, struct parti
         e = open_room(a, code, make, &r, fault);
     if (e != VRS_OK)
         return e;
-    struct store *s = partition_store(r->partition);
-    if (a->engine->needs_recovery(s)) {
-        e = a->engine->recover(s, fault);
-        if (e != VRS_OK)
-            return e;
-        /* What the partition cached of a transaction that may be gone is read again. */
-        close_room(a, r);
-        if ((e = open_room(a, code, false, &r, fault)) != VRS_OK)
-            return e;
-    }
+    if (partition_needs_recovery(r->partition))
+        e = partition_recover(r->partition, fault);
+    if (e != VRS_OK)
+        return e;
     r->used = ++a->clock;
     *out = r->partition;
     return VRS_OK;
@@ -308,23 +302,10 @@ static enum vrs_err check(const struct number_request *rq) {
     return VRS_OK;
 }
 
-/* A reveal that found nothing leaves the transaction as it was; so does a put that was there. */
-static enum vrs_err run_undoable(struct area *a, struct partition *p, struct number_request *rq) {
-    if (!writes(rq))
-        return run_one(a, p, rq);
-    enum vrs_err e = partition_savepoint(p);
-    if (e != VRS_OK)
-        return e;
-    e = run_one(a, p, rq);
-    enum vrs_err ended = e == VRS_OK ? partition_release(p) : partition_undo(p);
-    return e == VRS_OK ? ended : e;
-}
-
 static enum vrs_err commit(struct area *a, struct partition *p) {
-    struct store *s = partition_store(p);
     int64_t start = clock_mono_us();
     moment(AREA_COMMITTING);
-    enum vrs_err e = a->engine->commit(s);
+    enum vrs_err e = partition_commit(p);
     if (e != VRS_OK) {
         a->count.commits_failed++;
         log_event(LOG_ERROR, "number.commit_failed", LF_STR("municipality", partition_code(p)),
@@ -349,30 +330,29 @@ static enum vrs_err answer_absent(const struct number_request *rq) {
     return rq->verb == NUMBER_ERASE || rq->verb == NUMBER_LIST ? VRS_OK : ERR_NOT_FOUND;
 }
 
-static void transact(struct area *a, const char *code, struct partition *p,
-                     struct number_request *const *rq, size_t n) {
-    struct store *s = partition_store(p);
+/* No savepoints: each verb has one writing statement, its last, which fails as a whole. */
+static void transact(struct area *a, struct partition *p, struct number_request *const *rq,
+                     size_t n) {
     bool dirty = false;
-    enum vrs_err e = a->engine->begin(s);
+    enum vrs_err e = partition_begin(p);
     for (size_t i = 0; i < n; i++) {
         if (rq[i]->err != VRS_OK)
             continue;
-        rq[i]->err = e == VRS_OK ? run_undoable(a, p, rq[i]) : not_stored(rq[i], e);
+        rq[i]->err = e == VRS_OK ? run_one(a, p, rq[i]) : not_stored(rq[i], e);
         dirty |= rq[i]->err == VRS_OK && writes(rq[i]);
     }
     moment(AREA_LOOKED);
     if (e != VRS_OK) {
-        log_event(LOG_ERROR, "number.begin_failed", LF_STR("municipality", code), LF_ERR(e));
+        log_event(LOG_ERROR, "number.begin_failed", LF_STR("municipality", partition_code(p)),
+                  LF_ERR(e));
     } else if (!dirty) {
-        a->engine->rollback(s);
+        partition_rollback(p);
     } else if ((e = commit(a, p)) != VRS_OK) {
         /* Reads of this group may have seen what is not stored. */
         for (size_t i = 0; i < n; i++)
             if (rq[i]->err == VRS_OK || rq[i]->err == ERR_NOT_FOUND || rq[i]->err == ERR_R183 ||
                 rq[i]->err == ERR_CONFLICT)
                 rq[i]->err = not_stored(rq[i], e);
-        if (!a->engine->needs_recovery(s))
-            a->engine->rollback(s);
     }
 }
 
@@ -390,7 +370,7 @@ static void run_group(struct area *a, struct number_request *const *rq, size_t n
         return;
     enum vrs_err e = area_room(a, code, make, &p, &fault);
     if (e == VRS_OK) {
-        transact(a, code, p, rq, n);
+        transact(a, p, rq, n);
         return;
     }
     if (e != ERR_NOT_FOUND)
@@ -483,8 +463,8 @@ void area_status(struct area *a, struct buffer *out) {
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         (void)buffer_printf(out, "%s=%llu\n", lines[i].name, (unsigned long long)lines[i].value);
     if (a->open > 0) {
-        struct store *s = partition_store(a->rooms[0].partition);
-        if (!a->engine->needs_recovery(s) && a->engine->describe(s, out) != VRS_OK)
+        struct partition *p = a->rooms[0].partition;
+        if (!partition_needs_recovery(p) && a->engine->describe(partition_store(p), out) != VRS_OK)
             (void)buffer_puts(out, "describe=failed\n");
     }
 }

@@ -147,11 +147,10 @@ static enum vrs_err authenticate_row(struct record *r, void *arg) {
 }
 
 /* Every number must open under the keys that are here, or the present file stays. */
-static enum vrs_err authenticate(struct area *a, struct partition *p) {
+static enum vrs_err authenticate(struct partition *p) {
     struct paging g = {.rows = 0};
-    struct store *s = partition_store(p);
     uint64_t before;
-    enum vrs_err e = a->engine->begin(s);
+    enum vrs_err e = partition_begin(p);
     if (e != VRS_OK)
         return e;
     do {
@@ -159,7 +158,7 @@ static enum vrs_err authenticate(struct area *a, struct partition *p) {
         e = record_walk(p, TABLE_NUMBER, before == 0 ? NULL : &g.last, PAGE_ROWS, authenticate_row,
                         &g);
     } while (e == VRS_OK && g.rows - before == PAGE_ROWS);
-    a->engine->rollback(s);
+    partition_rollback(p);
     return e == ERR_NOT_FOUND ? ERR_TAMPERED : e;
 }
 
@@ -176,10 +175,10 @@ static enum vrs_err carry_row(const struct store_row *row, void *arg) {
 static enum vrs_err carry_journal(struct area *a, struct partition *from, struct partition *to) {
     struct paging g = {.engine = a->engine, .to = partition_store(to)};
     uint64_t before;
-    enum vrs_err e = a->engine->begin(partition_store(from));
+    enum vrs_err e = partition_begin(from);
     if (e != VRS_OK)
         return e;
-    e = a->engine->begin(g.to);
+    e = partition_begin(to);
     if (e == VRS_OK) {
         do {
             before = g.rows;
@@ -187,11 +186,11 @@ static enum vrs_err carry_journal(struct area *a, struct partition *from, struct
                                 before == 0 ? NULL : g.last.bytes, PAGE_ROWS, carry_row, &g);
         } while (e == VRS_OK && g.rows - before == PAGE_ROWS);
         if (e == VRS_OK)
-            e = a->engine->commit(g.to);
+            e = partition_commit(to);
         else
-            a->engine->rollback(g.to);
+            partition_rollback(to);
     }
-    a->engine->rollback(partition_store(from));
+    partition_rollback(from);
     return e;
 }
 
@@ -207,7 +206,7 @@ static enum vrs_err prepare(struct area *a, const char *code, const struct copy_
         e = copy_file(at->db, staged, fault);
     if (e == VRS_OK)
         e = partition_open(a->engine, dir, code, a->keys, 0, &new, fault);
-    if (e == VRS_OK && (e = authenticate(a, new)) != VRS_OK)
+    if (e == VRS_OK && (e = authenticate(new)) != VRS_OK)
         e = err_fail(fault, e, "the backup does not open under the keys that are here");
     if (e == VRS_OK) {
         e = area_room(a, code, false, &old, fault);

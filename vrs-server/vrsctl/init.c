@@ -1,0 +1,243 @@
+/* Keys and certificates of a new stack, and certificates of terminals.  Nothing is overwritten: a
+ * second init stops at the first file that is there. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/crypto.h"
+#include "lib/pki.h"
+#include "partitions/keyring.h"
+#include "vrs-server/vrsctl/vrsctl.h"
+
+enum { PATH_BYTES = 512, CA_DAYS = 3650, SERVER_DAYS = 397 };
+
+static int fail(const struct vrs_fault *fault) {
+    (void)fprintf(stderr, "vrsctl: %s%s%s\n", fault->text, fault->sys_errno != 0 ? ": " : "",
+                  fault->sys_errno != 0 ? strerror(fault->sys_errno) : "");
+    return 1;
+}
+
+static const char *word(int argc, char **argv, const char *name, const char *otherwise) {
+    size_t n = strlen(name);
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], name, n) == 0 && argv[i][n] == '=')
+            return argv[i] + n + 1;
+    }
+    return otherwise;
+}
+
+static enum vrs_err make_dir(const char *dir, const char *name, struct vrs_fault *fault) {
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return err_fail(fault, ERR_IO, "cannot make %s", path);
+    return VRS_OK;
+}
+
+static enum vrs_err write_hex(const char *dir, const char *name, const void *bytes, size_t n,
+                              mode_t mode, struct vrs_fault *fault) {
+    char path[PATH_BYTES], hex[2 * 64 + 1];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    crypto_hex(bytes, n, hex);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    bool ok = fd >= 0 && write(fd, hex, 2 * n) == (ssize_t)(2 * n) && fsync(fd) == 0;
+    secret_wipe(hex, sizeof hex);
+    if (fd >= 0)
+        (void)close(fd);
+    return ok ? VRS_OK : err_fail(fault, ERR_IO, "cannot write %s", path);
+}
+
+struct pki_paths {
+    char cert[PATH_BYTES], key[PATH_BYTES];
+};
+
+static struct pki_paths pki_paths(const char *dir, const char *name) {
+    struct pki_paths p;
+    (void)snprintf(p.cert, sizeof p.cert, "%s/pki/%s.pem", dir, name);
+    (void)snprintf(p.key, sizeof p.key, "%s/pki/%s.key", dir, name);
+    return p;
+}
+
+static enum vrs_err make_authorities(const char *dir, struct vrs_fault *fault) {
+    static const struct {
+        const char *file, *name;
+    } authorities[] = {{"ca", "VRS servers"},
+                       {"ca-tablets", "VRS tablets"},
+                       {"ca-lgwan", "VRS LG-WAN terminals"},
+                       {"ca-line", "VRS line"}};
+    enum vrs_err e = VRS_OK;
+    for (size_t i = 0; e == VRS_OK && i < sizeof authorities / sizeof *authorities; i++) {
+        struct pki_paths p = pki_paths(dir, authorities[i].file);
+        e = pki_make_ca(p.cert, p.key, authorities[i].name, CA_DAYS, fault);
+    }
+    return e;
+}
+
+static enum vrs_err issue(const char *dir, const char *ca, const char *file,
+                          const struct pki_subject *subject, const char *addresses, int days,
+                          struct vrs_fault *fault) {
+    struct pki_paths by = pki_paths(dir, ca), p = pki_paths(dir, file);
+    return pki_make_cert(by.cert, by.key, subject, addresses, days, p.cert, p.key, fault);
+}
+
+static enum vrs_err make_servers(const char *dir, const char *server, const char *inside,
+                                 struct vrs_fault *fault) {
+    const struct pki_subject outer = {.name = "tablet-api"}, inner = {.name = "vrs-server"};
+    const struct pki_subject line = {.name = "tablet-api line"};
+    const struct pki_subject puller = {.name = "vrs-server", .kind = "line"};
+    enum vrs_err e = issue(dir, "ca", "tablet-api", &outer, server, SERVER_DAYS, fault);
+    if (e == VRS_OK)
+        e = issue(dir, "ca", "vrs-server", &inner, inside, SERVER_DAYS, fault);
+    if (e == VRS_OK)
+        e = issue(dir, "ca-line", "line-server", &line, server, SERVER_DAYS, fault);
+    if (e == VRS_OK)
+        e = issue(dir, "ca-line", "line-client", &puller, NULL, SERVER_DAYS, fault);
+    return e;
+}
+
+static enum vrs_err make_keys(const char *dir, struct vrs_fault *fault) {
+    char records[PATH_BYTES], numbers[PATH_BYTES], pki[PATH_BYTES];
+    struct secret_key inbox, sign;
+    uint8_t inbox_public[CRYPTO_X25519_BYTES], sign_public[CRYPTO_ED25519_BYTES];
+    (void)snprintf(records, sizeof records, "%s/kek", dir);
+    (void)snprintf(numbers, sizeof numbers, "%s/kek-number", dir);
+    (void)snprintf(pki, sizeof pki, "%s/pki", dir);
+    enum vrs_err e = kek_file_make(records, KEY_RECORDS, fault);
+    if (e == VRS_OK)
+        e = kek_file_make(records, KEY_LOG, fault);
+    if (e == VRS_OK)
+        e = kek_file_make(numbers, KEY_NUMBERS, fault);
+    crypto_x25519_keypair(&inbox, inbox_public);
+    crypto_ed25519_keypair(&sign, sign_public);
+    if (e == VRS_OK)
+        e = write_hex(pki, "inbox.key", inbox.bytes, sizeof inbox.bytes, 0600, fault);
+    if (e == VRS_OK)
+        e = write_hex(pki, "snapshot.key", sign.bytes, sizeof sign.bytes, 0600, fault);
+    if (e == VRS_OK)
+        e = write_hex(pki, "snapshot.pub", sign_public, sizeof sign_public, 0644, fault);
+    secret_wipe(&inbox, sizeof inbox);
+    secret_wipe(&sign, sizeof sign);
+    return e;
+}
+
+int vrsctl_init(int argc, char **argv) {
+    static const char *const dirs[] = {"",
+                                       "pki",
+                                       "etc",
+                                       "kek",
+                                       "kek-number",
+                                       "sock",
+                                       "log",
+                                       "tablet-api",
+                                       "vrs-server",
+                                       "vrs-server/partitions",
+                                       "vrs-server/keys",
+                                       "vrs-server/backup",
+                                       "vrs-number"};
+    const char *dir = argv[0];
+    struct vrs_fault fault = {0};
+    enum vrs_err e = VRS_OK;
+    for (size_t i = 0; e == VRS_OK && i < sizeof dirs / sizeof *dirs; i++)
+        e = make_dir(dir, dirs[i], &fault);
+    if (e == VRS_OK)
+        e = make_keys(dir, &fault);
+    if (e == VRS_OK)
+        e = make_authorities(dir, &fault);
+    if (e == VRS_OK)
+        e = make_servers(dir, word(argc, argv, "server", "127.0.0.1,localhost"),
+                         word(argc, argv, "inside", "127.0.0.2"), &fault);
+    if (e != VRS_OK)
+        return fail(&fault);
+    (void)printf("keys and certificates are in %s\n", dir);
+    return 0;
+}
+
+/* --- terminals --- */
+
+/* SHA-256 of the certificate's DER, from its PEM body. */
+static bool fingerprint(const char *pem_file, char out[65]) {
+    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
+    char pem[16384], body[16384];
+    uint8_t der[12288], hash[CRYPTO_HASH_BYTES];
+    size_t len = 0, n = 0;
+    FILE *f = fopen(pem_file, "re");
+    if (f == NULL)
+        return false;
+    size_t got = fread(pem, 1, sizeof pem - 1, f);
+    (void)fclose(f);
+    pem[got] = '\0';
+    const char *at = strstr(pem, begin), *stop = strstr(pem, end);
+    if (at == NULL || stop == NULL)
+        return false;
+    for (at += sizeof begin - 1; at < stop; at++) {
+        if (*at != '\n' && *at != '\r')
+            body[n++] = *at;
+    }
+    body[n] = '\0';
+    if (!crypto_unbase64(body, der, sizeof der, &len))
+        return false;
+    crypto_sha256(der, len, hash);
+    crypto_hex(hash, sizeof hash, out);
+    return true;
+}
+
+int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
+    const char *dir = word(argc, argv, "dir", NULL), *name = word(argc, argv, "name", NULL);
+    const char *kind = word(argc, argv, "kind", "tablet");
+    const char *code = word(argc, argv, "municipality_code", "");
+    const char *rights = word(argc, argv, "rights", "");
+    const char *password = word(argc, argv, "p12_password", NULL);
+    int days = atoi(word(argc, argv, "days", "365"));
+    bool inside = strcmp(kind, "lgwan") == 0;
+    struct vrs_fault fault = {0};
+    char serial[48], print[65], until[11];
+    int64_t not_after_ms;
+    if (dir == NULL || name == NULL || name[0] == '\0' || strchr(name, '/') != NULL) {
+        (void)fputs("vrsctl: terminal.issue needs dir= and name=\n", stderr);
+        return 2;
+    }
+    const char *ca = inside ? "ca-lgwan" : "ca-tablets";
+    struct pki_paths p = pki_paths(dir, name), by = pki_paths(dir, ca);
+    const struct pki_subject subject = {
+        .name = name, .municipality = code[0] != '\0' ? code : NULL, .kind = kind};
+    enum vrs_err e = issue(dir, ca, name, &subject, NULL, days, &fault);
+    if (e == VRS_OK)
+        e = pki_cert_info(p.cert, serial, &not_after_ms, &fault);
+    if (e == VRS_OK && password != NULL) {
+        char p12[PATH_BYTES], secret[128] = "";
+        (void)snprintf(p12, sizeof p12, "%s/pki/%s.p12", dir, name);
+        if (strcmp(password, "-") == 0) {
+            if (fgets(secret, sizeof secret, stdin) != NULL)
+                secret[strcspn(secret, "\r\n")] = '\0';
+            password = secret;
+        }
+        e = pki_write_p12(p.cert, p.key, by.cert, password, p12, &fault);
+        secret_wipe(secret, sizeof secret);
+    }
+    if (e != VRS_OK)
+        return fail(&fault);
+    if (!fingerprint(p.cert, print)) {
+        (void)fprintf(stderr, "vrsctl: cannot read %s\n", p.cert);
+        return 1;
+    }
+    clock_format_date(clock_date_jst(not_after_ms), until);
+    json_t *reply = NULL;
+    json_t *request = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "verb", "terminal.add", "name",
+                                name, "kind", kind, "municipality_code", code, "serial", serial,
+                                "fingerprint", print, "rights", rights, "valid_until", until);
+    if (vrsctl_call(socket_path, request, &reply) != VRS_OK ||
+        !json_is_true(json_object_get(reply, "ok"))) {
+        (void)fprintf(stderr, "vrsctl: %s is made but not registered: vrs-server refused it\n",
+                      p.cert);
+        json_decref(reply);
+        return 1;
+    }
+    json_decref(reply);
+    (void)printf("%s\n%s\n", p.cert, p.key);
+    return 0;
+}

@@ -1,0 +1,147 @@
+#include "vrs-server/vrsctl/vrsctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/secret.h"
+#include "ocr-ingest/coupon.h"
+
+enum { MAX_REPLY_BYTES = 16 << 20, MAX_SECRET_BYTES = 512 };
+
+static const char usage[] =
+    "usage: vrsctl init DIR [server=ADDRESSES] [inside=ADDRESSES]\n"
+    "       vrsctl municipalities FILE.csv\n"
+    "       vrsctl -s CONTROL.SOCK COMMAND [name=value ...]\n"
+    "\n"
+    "commands (a value of - is read from standard input, for passwords):\n"
+    "  user.apply user_id= person_name= municipality_code= section= roles= valid_until=\n"
+    "             by=APPLICANT password=- [rights=]     files an application\n"
+    "  user.applications                                open applications\n"
+    "  user.approve application_id= by=APPROVER         makes the account (another person)\n"
+    "  user.disable user_id=      user.list\n"
+    "  terminal.issue dir=PKI name= kind=tablet|reader|system|lgwan municipality_code=\n"
+    "             [days=365] [rights=] [p12_password=-] makes certificate and key, registers it\n"
+    "  terminal.revoke name=      terminal.list\n"
+    "  keys.status municipality_code=                   states of data keys\n"
+    "  log.verify municipality_code=                    sequence, leaves, chain, seals\n"
+    "  backup municipality_code= name=                  sealed copies, records and numbers\n"
+    "  restore municipality_code= name=                 then replays the inbox, new log epoch\n"
+    "  selfcheck [state=DIR] [number_state=DIR]         exit 1 on any fault\n";
+
+static bool read_all(int fd, struct buffer *out) {
+    char bytes[4096];
+    ssize_t n;
+    while ((n = read(fd, bytes, sizeof bytes)) > 0) {
+        if (!buffer_put(out, bytes, (size_t)n))
+            return false;
+    }
+    return n == 0;
+}
+
+enum vrs_err vrsctl_call(const char *socket_path, json_t *request, json_t **reply) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct buffer line, answer;
+    struct vrs_fault fault = {0};
+    buffer_init(&line, 1 << 16);
+    buffer_init(&answer, MAX_REPLY_BYTES);
+    *reply = NULL;
+    enum vrs_err e = ERR_IO;
+    bool ok = json_write(&line, request) && buffer_puts(&line, "\n");
+    json_decref(request);
+    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", socket_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (ok && fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof at) == 0 &&
+        write(fd, line.data, line.len) == (ssize_t)line.len && read_all(fd, &answer) &&
+        answer.len > 0)
+        e = json_parse(answer.data, answer.len, reply, &fault);
+    if (fd >= 0)
+        (void)close(fd);
+    buffer_fini(&line);
+    buffer_fini(&answer);
+    return e;
+}
+
+static bool read_secret(char out[MAX_SECRET_BYTES]) {
+    if (fgets(out, MAX_SECRET_BYTES, stdin) == NULL)
+        return false;
+    out[strcspn(out, "\r\n")] = '\0';
+    return true;
+}
+
+/* name=value words into the request; false: a word without '='. */
+static bool add_words(json_t *request, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        char *eq = strchr(argv[i], '=');
+        char secret[MAX_SECRET_BYTES];
+        if (eq == NULL)
+            return false;
+        *eq = '\0';
+        const char *value = eq + 1;
+        if (strcmp(value, "-") == 0) {
+            if (!read_secret(secret))
+                return false;
+            value = secret;
+        }
+        (void)json_object_set_new(request, argv[i], json_string(value));
+        secret_wipe(secret, sizeof secret);
+    }
+    return true;
+}
+
+static int command(const char *socket_path, const char *verb, int argc, char **argv) {
+    json_t *request = json_pack("{s:s}", "verb", verb), *reply = NULL;
+    if (!add_words(request, argc, argv)) {
+        json_decref(request);
+        (void)fputs(usage, stderr);
+        return 2;
+    }
+    enum vrs_err e = vrsctl_call(socket_path, request, &reply);
+    if (e != VRS_OK) {
+        (void)fprintf(stderr, "vrsctl: vrs-server does not answer at %s\n", socket_path);
+        return 1;
+    }
+    bool ok = json_is_true(json_object_get(reply, "ok"));
+    char *text = json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII * 0);
+    (void)fprintf(ok ? stdout : stderr, "%s\n", text != NULL ? text : "");
+    free(text);
+    json_decref(reply);
+    return ok ? 0 : 1;
+}
+
+static int municipalities(const char *path) {
+    struct municipality_list *list = NULL;
+    struct vrs_fault fault = {0};
+    if (municipality_list_open(path, &list, &fault) != VRS_OK) {
+        (void)fprintf(stderr, "vrsctl: %s\n", fault.text);
+        return 1;
+    }
+    for (size_t i = 0; i < municipality_count(list); i++) {
+        const struct municipality *m = municipality_at(list, i);
+        (void)printf("%s %s%s\n", m->code.digits, m->prefecture, m->name);
+    }
+    municipality_list_close(&list);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    secret_install_allocators();
+    log_init("vrsctl", LOG_WARN);
+    if (argc >= 3 && strcmp(argv[1], "init") == 0)
+        return vrsctl_init(argc - 2, argv + 2);
+    if (argc == 3 && strcmp(argv[1], "municipalities") == 0)
+        return municipalities(argv[2]);
+    if (argc >= 4 && strcmp(argv[1], "-s") == 0) {
+        if (strcmp(argv[3], "terminal.issue") == 0)
+            return vrsctl_terminal_issue(argv[2], argc - 4, argv + 4);
+        if (strcmp(argv[3], "selfcheck") == 0)
+            return vrsctl_selfcheck(argv[2], argc - 4, argv + 4);
+        return command(argv[2], argv[3], argc - 4, argv + 4);
+    }
+    (void)fputs(usage, stderr);
+    return 2;
+}
