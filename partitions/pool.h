@@ -37,15 +37,16 @@ struct pool_options {
     const struct store_engine *engine;
     const char *dir;
     struct keyring *keys;
-    unsigned workers;    /* 1..16 */
-    size_t max_open;     /* handles kept open over all workers, LRU above */
-    size_t max_queued;   /* per worker */
+    unsigned workers;  /* 1..16 */
+    size_t max_open;   /* partitions kept open over all workers, LRU above; two descriptors each */
+    size_t max_queued; /* per worker */
     /* Called on the worker when a partition has been opened, inside its own transaction: marks
      * inquiries that a crash cut off as aborted, finds unsent outcomes. May be NULL. */
     enum vrs_err (*opened)(struct partition *p, void *arg);
     void *arg;
 };
 
+/* Opens no partition yet. */
 VRS_CHECK enum vrs_err pool_open(struct event_base *base, const struct pool_options *o,
                                  struct pool **out, struct vrs_fault *fault);
 void pool_close(struct pool **p); /* finishes what is queued */
@@ -53,9 +54,11 @@ VRS_CHECK enum vrs_err pool_submit(struct pool *p, struct pool_job *job);
 /* Outside the transaction, on the worker, with no other job in flight on that partition: backup and
  * restore.  run gets NULL while `closed` is set (the file may be replaced). */
 VRS_CHECK enum vrs_err pool_submit_exclusive(struct pool *p, struct pool_job *job, bool closed);
+/* Opens every partition that has a file once, in the background, a few at a time. Loop only. */
+VRS_CHECK enum vrs_err pool_warm(struct pool *p);
 /* Codes that have a file, sorted; returns how many, fills at most cap. */
 size_t pool_list(struct pool *p, char (*codes)[7], size_t cap);
 bool pool_exists(struct pool *p, const char *municipality); /* no I/O beyond one stat */
-size_t pool_open_files(const struct pool *p);
+size_t pool_open_files(const struct pool *p);               /* partitions open now */
 
 #endif
