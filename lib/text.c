@@ -10,8 +10,8 @@ enum { NOT_UTF8 = 0x110000 };
 uint32_t text_decode(const char **p, const char *end) {
     const uint8_t *s = (const uint8_t *)*p;
     size_t left = (size_t)(end - *p);
-    size_t more = s[0] < 0x80 ? 0 : s[0] < 0xc2 ? 9 : s[0] < 0xe0 ? 1 : s[0] < 0xf0 ? 2 : 3;
-    if (more >= left || s[0] > 0xf4) {
+    size_t more = s[0] < 0x80 ? 0 : s[0] < 0xe0 ? 1 : s[0] < 0xf0 ? 2 : 3;
+    if (more >= left || (s[0] >= 0x80 && s[0] < 0xc2) || s[0] > 0xf4) {
         (*p)++;
         return NOT_UTF8;
     }

@@ -41,6 +41,7 @@ static void utf8_is_checked(void **state) {
         "\xf5\x80\x80\x80",
         "\xff",
         "a\xe3\x81z",
+        "\x9c\x9c\x9c\x9c\x9c\x9c\x9c\x9c\x9c\x9c\x9c\x9c",
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_true(text_valid_utf8(good[i], strlen(good[i])));
