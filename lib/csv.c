@@ -297,7 +297,8 @@ void csv_write_row(struct buffer *b, enum csv_audience a, const char *const *cel
     for (size_t i = 0; i < n; i++) {
         const char *s = cells[i] == NULL ? "" : cells[i];
         bool formula = a == CSV_FOR_PEOPLE && s[0] != '\0' && strchr("=+-@\t\r", s[0]) != NULL;
-        bool quoted = strpbrk(s, "\",\r\n") != NULL;
+        /* A lone empty cell without quotes would be an empty line. */
+        bool quoted = strpbrk(s, "\",\r\n") != NULL || (n == 1 && s[0] == '\0');
         if (i > 0)
             (void)buffer_put(b, ",", 1);
         if (quoted)

@@ -203,6 +203,9 @@ static void writing(void **state) {
                         "\xef\xbb\xbf'=1+2,\"a,b\",\"\"\"q\"\"\",,,\"x\ny\",'+81,'-,"
                         "'@a,'\tz,１\r\n");
     buffer_clear(&b);
+    csv_write_row(&b, CSV_FOR_MACHINES, (const char *const[]){""}, 1);
+    assert_string_equal(buffer_cstr(&b), "\"\"\r\n");
+    buffer_clear(&b);
     static const char *const tricky[] = {"=HYPERLINK(\"x\",\"y\")", "\r=1"};
     csv_write_row(&b, CSV_FOR_PEOPLE, tricky, 2);
     assert_string_equal(buffer_cstr(&b), "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\",\"'\r=1\"\r\n");
