@@ -156,7 +156,7 @@ static enum vrs_err parse(struct csv_reader *r, const char *p, size_t n) {
             break;
         if (done != take)
             r->error = csv_error(&r->parser) == CSV_EPARSE ? ERR_R180 : ERR_MEMORY;
-        else if (r->parser.entry_pos > MAX_CELL_BYTES)
+        else if (r->parser.entry_pos > MAX_CELL_BYTES + 1) /* libcsv holds a closing quote, too */
             r->error = ERR_R180;
         p += take;
         n -= take;

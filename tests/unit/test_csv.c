@@ -156,6 +156,13 @@ static void sizes_are_bounded(void **state) {
     assert_int_equal(repeated("", "a", 4096, "\n"), VRS_OK);
     assert_int_equal(repeated("", "a", 4097, "\n"), ERR_R180);
     assert_int_equal(repeated("\"", "\n", 5000000, ""), ERR_R180);
+    for (size_t before = 0; before < 1100; before++) { /* wherever a slice ends */
+        char head[1200];
+        memset(head, '\n', before);
+        head[before] = '"';
+        head[before + 1] = '\0';
+        assert_int_equal(repeated(head, "a", 4096, "\"\n"), VRS_OK);
+    }
     assert_int_equal(repeated("", "名", 1365, "\n"), VRS_OK);
     assert_int_equal(repeated("", "名", 1366, "\n"), ERR_R180);
     assert_int_equal(repeated("a", ",b", 63, "\n"), VRS_OK);
