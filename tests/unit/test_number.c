@@ -583,6 +583,8 @@ static void raw_match(struct buffer *out, uint64_t id, const char *town, const c
 /* Reads one answer's error name; false at the end of the connection. */
 static bool raw_answer(int fd, uint64_t *id, char *error, size_t cap) {
     uint8_t head[4], body[1024];
+    *id = 0;
+    error[0] = '\0';
     if (recv(fd, head, sizeof head, MSG_WAITALL) != sizeof head)
         return false;
     size_t n = (size_t)head[2] << 8 | head[3];
@@ -916,11 +918,11 @@ static int describe_one(const char *path, const struct stat *st, int type, struc
     char hex[2 * CRYPTO_HASH_BYTES + 1];
     if (type == FTW_F && S_ISREG(st->st_mode)) {
         int fd = open(path, O_RDONLY | O_NOATIME);
-        uint8_t *all = malloc((size_t)st->st_size + 1);
-        if (fd < 0 || all == NULL || read(fd, all, (size_t)st->st_size) != st->st_size)
+        static uint8_t all[1 << 21];
+        ssize_t n = fd < 0 ? -1 : read(fd, all, sizeof all);
+        if (n != st->st_size)
             return 1;
-        crypto_sha256(all, (size_t)st->st_size, hash);
-        free(all);
+        crypto_sha256(all, (size_t)n, hash);
         (void)close(fd);
     }
     crypto_hex(hash, sizeof hash, hex);

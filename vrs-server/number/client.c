@@ -39,6 +39,7 @@ struct call {
     uint64_t first_id;
     size_t left;
     enum vrs_err *errs; /* n; ERR_IN_PROGRESS: not answered yet */
+    enum vrs_err one;   /* errs of a single request */
     /* Filled by the answer when wanted: */
     struct record_id *row;
     struct personal_number *number;
@@ -329,11 +330,10 @@ static void ask(struct number_client *c, struct call *call) {
 }
 
 static enum vrs_err ask_one(struct number_client *c, struct call *call) {
-    enum vrs_err e;
     call->n = 1;
-    call->errs = &e;
+    call->errs = &call->one;
     ask(c, call);
-    return e;
+    return call->one;
 }
 
 /* ---- verbs */
@@ -400,7 +400,7 @@ enum vrs_err number_erase(struct number_client *c, const char *municipality,
 enum vrs_err number_list(struct number_client *c, const char *municipality, number_row_fn *fn,
                          void *arg) {
     struct buffer page;
-    struct record_id last;
+    struct record_id last = {{0}};
     bool again = false;
     enum vrs_err e;
     buffer_init(&page, NUMBER_MAX_MESSAGE);

@@ -346,8 +346,10 @@ enum vrs_err serve_run(int listener, const struct serve_options *o, struct area 
     s.jobs = calloc(ROUND_MAX, sizeof *s.jobs);
     s.group = calloc(ROUND_MAX, sizeof *s.group);
     enum vrs_err e = VRS_OK;
-    if (s.connections == NULL || s.polled == NULL || s.jobs == NULL || s.group == NULL)
+    if (s.connections == NULL || s.polled == NULL || s.jobs == NULL || s.group == NULL) {
         e = err_fail(fault, ERR_MEMORY, "the loop");
+        goto out;
+    }
     while (e == VRS_OK && !stopping) {
         e = wait(&s, fault);
         if (e == VRS_OK)
@@ -355,6 +357,7 @@ enum vrs_err serve_run(int listener, const struct serve_options *o, struct area 
     }
     while (s.n > 0)
         drop(&s, s.n - 1);
+out:
     (void)close(listener);
     free(s.group);
     free(s.jobs);
