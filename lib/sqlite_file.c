@@ -290,7 +290,8 @@ static int on_journal_growth(void *arg, struct sqlite3 *db, const char *name, in
     if (pages >= CHECKPOINT_PAGES) {
         int rc = sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
         if (rc != SQLITE_OK) {
-            f->suspect = true;
+            /* A full disk stops only the moving of pages: the journal still holds them. */
+            f->suspect = f->suspect || (rc & 0xff) != SQLITE_FULL;
             log_event(LOG_WARN, "sqlite.checkpoint_failed", LF_INT("code", rc));
         }
     }
