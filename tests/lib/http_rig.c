@@ -21,20 +21,20 @@
 #include "lib/log.h"
 #include "lib/pki.h"
 
-struct rig rig;
+struct http_rig http_rig;
 
-char *rig_path(const char *name) {
+char *http_rig_path(const char *name) {
     static char paths[8][128];
     static int at;
     at = (at + 1) % 8;
-    (void)snprintf(paths[at], sizeof paths[at], "%s/%s", rig.folder, name);
+    (void)snprintf(paths[at], sizeof paths[at], "%s/%s", http_rig.folder, name);
     return paths[at];
 }
 
 /* --- handlers --- */
 
 static void on_hello(struct http_request *rq) {
-    assert_ptr_equal(http_arg(rq), &rig);
+    assert_ptr_equal(http_arg(rq), &http_rig);
     http_set_header(rq, "X-Test", "1");
     http_reply_json(rq, 200, "{\"hello\":1}", 11);
 }
@@ -77,19 +77,19 @@ static void answer_later(evutil_socket_t fd, short what, void *arg) {
     size_t len = 0;
     (void)http_body(rq, &len); /* still readable when the client has gone */
     assert_non_null(http_header(rq, "Host"));
-    rig.held--;
-    rig.answered++;
+    http_rig.held--;
+    http_rig.answered++;
     http_reply_json(rq, 200, "{}", 2);
 }
 
 static void on_later(struct http_request *rq) {
     struct timeval wait = {.tv_usec = 100000};
-    rig.held++;
-    assert_int_equal(event_base_once(rig.base, -1, EV_TIMEOUT, answer_later, rq, &wait), 0);
+    http_rig.held++;
+    assert_int_equal(event_base_once(http_rig.base, -1, EV_TIMEOUT, answer_later, rq, &wait), 0);
 }
 
 static void on_big(struct http_request *rq) {
-    size_t len = RIG_STREAM_BYTES;
+    size_t len = HTTP_RIG_STREAM_BYTES;
     char *p = malloc(len);
     assert_non_null(p);
     memset(p, 'x', len);
@@ -105,7 +105,7 @@ static void produce(struct http_request *rq, void *arg) {
     static char block[32 * 1024];
     struct stream *s = arg;
     if (!http_stream_alive(rq) || s->left == 0) {
-        rig.ended++;
+        http_rig.ended++;
         free(s);
         http_stream_end(rq);
         return;
@@ -113,7 +113,7 @@ static void produce(struct http_request *rq, void *arg) {
     memset(block, 's', sizeof block);
     size_t n = s->left < sizeof block ? s->left : sizeof block;
     s->left -= n;
-    rig.produced += n;
+    http_rig.produced += n;
     http_stream_chunk(rq, block, n);
 }
 
@@ -121,7 +121,7 @@ static void on_stream(struct http_request *rq) {
     const char *n = http_query(rq, "n");
     struct stream *s = calloc(1, sizeof *s);
     assert_non_null(s);
-    s->left = n != NULL ? strtoul(n, NULL, 10) : RIG_STREAM_BYTES;
+    s->left = n != NULL ? strtoul(n, NULL, 10) : HTTP_RIG_STREAM_BYTES;
     http_stream_begin(rq, 200, "application/x-ndjson", produce, s);
 }
 
@@ -164,24 +164,24 @@ static const struct route routes[] = {
 
 static void *serve(void *arg) {
     (void)arg;
-    (void)event_base_dispatch(rig.base);
+    (void)event_base_dispatch(http_rig.base);
     return NULL;
 }
 
-struct http_listener_options rig_options(const char *name, const struct tls_server *tls) {
+struct http_listener_options http_rig_options(const char *name, const struct tls_server *tls) {
     return (struct http_listener_options){
         .name = name,
         .address = "127.0.0.1",
         .tls = tls,
         .routes = routes,
-        .arg = &rig,
+        .arg = &http_rig,
         .limits = {.header_bytes = 8192,
                    .body_bytes = 64 * 1024,
-                   .handshake_ms = RIG_HANDSHAKE_MS,
-                   .header_ms = RIG_HEADER_MS,
-                   .body_ms = RIG_BODY_MS,
-                   .idle_ms = RIG_IDLE_MS,
-                   .connections = RIG_CAP},
+                   .handshake_ms = HTTP_RIG_HANDSHAKE_MS,
+                   .header_ms = HTTP_RIG_HEADER_MS,
+                   .body_ms = HTTP_RIG_BODY_MS,
+                   .idle_ms = HTTP_RIG_IDLE_MS,
+                   .connections = HTTP_RIG_CAP},
     };
 }
 
@@ -194,20 +194,22 @@ static void make(const char *name, const char *ca, const struct pki_subject *sub
     (void)snprintf(ca_cert, sizeof ca_cert, "%s.crt", ca);
     (void)snprintf(ca_key, sizeof ca_key, "%s.key", ca);
     if (subject == NULL)
-        assert_int_equal(pki_make_ca(rig_path(cert), rig_path(key), name, days, &fault), VRS_OK);
+        assert_int_equal(pki_make_ca(http_rig_path(cert), http_rig_path(key), name, days, &fault),
+                         VRS_OK);
     else
-        assert_int_equal(pki_make_cert(rig_path(ca_cert), rig_path(ca_key), subject, addresses,
-                                       days, rig_path(cert), rig_path(key), &fault),
+        assert_int_equal(pki_make_cert(http_rig_path(ca_cert), http_rig_path(ca_key), subject,
+                                       addresses, days, http_rig_path(cert), http_rig_path(key),
+                                       &fault),
                          VRS_OK);
 }
 
-int rig_setup(void **state) {
+int http_rig_setup(void **state) {
     struct vrs_fault fault;
     (void)state;
     (void)signal(SIGPIPE, SIG_IGN);
     log_init("test_http", LOG_ERROR);
-    (void)snprintf(rig.folder, sizeof rig.folder, "/tmp/test_http.XXXXXX");
-    assert_non_null(mkdtemp(rig.folder));
+    (void)snprintf(http_rig.folder, sizeof http_rig.folder, "/tmp/test_http.XXXXXX");
+    assert_non_null(mkdtemp(http_rig.folder));
     struct pki_subject server = {.name = "server"};
     struct pki_subject tablet = {.name = "T-0001", .municipality = "132195", .kind = "tablet"};
     make("ca", "ca", NULL, NULL, 30);
@@ -217,43 +219,43 @@ int rig_setup(void **state) {
     make("expired", "ca", &tablet, NULL, -2);
     make("stranger", "other-ca", &tablet, NULL, 30);
 
-    struct tls_server_options to = {.cert_file = rig_path("server.crt"),
-                                    .key_file = rig_path("server.key"),
+    struct tls_server_options to = {.cert_file = http_rig_path("server.crt"),
+                                    .key_file = http_rig_path("server.key"),
                                     .client = TLS_CLIENT_REQUIRED,
-                                    .client_ca_file = rig_path("ca.crt")};
-    assert_int_equal(tls_server_open(&to, &rig.tls, &fault), VRS_OK);
+                                    .client_ca_file = http_rig_path("ca.crt")};
+    assert_int_equal(tls_server_open(&to, &http_rig.tls, &fault), VRS_OK);
     assert_int_equal(evthread_use_pthreads(), 0); /* the test ends the loop from outside */
-    rig.base = http_base_open();
-    assert_non_null(rig.base);
-    assert_int_equal(http_server_open(rig.base, &rig.http), VRS_OK);
-    struct http_listener_options plain = rig_options("plain", NULL),
-                                 tls = rig_options("tls", rig.tls);
-    assert_int_equal(http_listen(rig.http, &plain, &rig.plain, &fault), VRS_OK);
-    assert_int_equal(http_listen(rig.http, &tls, &rig.secure, &fault), VRS_OK);
-    assert_int_equal(pthread_create(&rig.thread, NULL, serve, NULL), 0);
+    http_rig.base = http_base_open();
+    assert_non_null(http_rig.base);
+    assert_int_equal(http_server_open(http_rig.base, &http_rig.http), VRS_OK);
+    struct http_listener_options plain = http_rig_options("plain", NULL),
+                                 tls = http_rig_options("tls", http_rig.tls);
+    assert_int_equal(http_listen(http_rig.http, &plain, &http_rig.plain, &fault), VRS_OK);
+    assert_int_equal(http_listen(http_rig.http, &tls, &http_rig.secure, &fault), VRS_OK);
+    assert_int_equal(pthread_create(&http_rig.thread, NULL, serve, NULL), 0);
     return 0;
 }
 
-int rig_teardown(void **state) {
+int http_rig_teardown(void **state) {
     char command[128];
     (void)state;
-    event_base_loopbreak(rig.base);
-    assert_int_equal(pthread_join(rig.thread, NULL), 0);
-    http_server_close(&rig.http, 100);
-    assert_null(rig.http);
-    tls_server_close(&rig.tls);
-    event_base_free(rig.base);
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", rig.folder);
+    event_base_loopbreak(http_rig.base);
+    assert_int_equal(pthread_join(http_rig.thread, NULL), 0);
+    http_server_close(&http_rig.http, 100);
+    assert_null(http_rig.http);
+    tls_server_close(&http_rig.tls);
+    event_base_free(http_rig.base);
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", http_rig.folder);
     return system(command);
 }
 
 /* --- the client --- */
 
-struct rig_peer rig_plain(void) {
-    struct rig_peer p = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    struct timeval patience = {.tv_sec = RIG_PATIENCE_MS / 1000};
+struct http_rig_peer http_rig_plain(void) {
+    struct http_rig_peer p = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
     struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_listener_port(rig.plain))};
+                            .sin_port = htons((uint16_t)http_listener_port(http_rig.plain))};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_true(p.fd >= 0);
     assert_int_equal(connect(p.fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -261,10 +263,10 @@ struct rig_peer rig_plain(void) {
     return p;
 }
 
-int rig_tls_socket(void) {
+int http_rig_tls_socket(void) {
     struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_listener_port(rig.secure))};
-    struct timeval patience = {.tv_sec = RIG_PATIENCE_MS / 1000};
+                            .sin_port = htons((uint16_t)http_listener_port(http_rig.secure))};
+    struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -273,19 +275,21 @@ int rig_tls_socket(void) {
 }
 
 /* cert NULL: none.  `session` may be offered. */
-bool rig_tls(struct rig_peer *p, const char *cert, SSL_SESSION *session, int max_version) {
+bool http_rig_tls(struct http_rig_peer *p, const char *cert, SSL_SESSION *session,
+                  int max_version) {
     char file[32];
-    p->fd = rig_tls_socket();
+    p->fd = http_rig_tls_socket();
     p->ctx = SSL_CTX_new(TLS_client_method());
-    assert_int_equal(SSL_CTX_load_verify_file(p->ctx, rig_path("ca.crt")), 1);
+    assert_int_equal(SSL_CTX_load_verify_file(p->ctx, http_rig_path("ca.crt")), 1);
     SSL_CTX_set_verify(p->ctx, SSL_VERIFY_PEER, NULL);
     if (max_version != 0)
         SSL_CTX_set_max_proto_version(p->ctx, max_version);
     if (cert != NULL) {
         (void)snprintf(file, sizeof file, "%s.crt", cert);
-        assert_int_equal(SSL_CTX_use_certificate_chain_file(p->ctx, rig_path(file)), 1);
+        assert_int_equal(SSL_CTX_use_certificate_chain_file(p->ctx, http_rig_path(file)), 1);
         (void)snprintf(file, sizeof file, "%s.key", cert);
-        assert_int_equal(SSL_CTX_use_PrivateKey_file(p->ctx, rig_path(file), SSL_FILETYPE_PEM), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(p->ctx, http_rig_path(file), SSL_FILETYPE_PEM),
+                         1);
     }
     p->ssl = SSL_new(p->ctx);
     SSL_set_fd(p->ssl, p->fd);
@@ -296,7 +300,7 @@ bool rig_tls(struct rig_peer *p, const char *cert, SSL_SESSION *session, int max
     return r == 1;
 }
 
-void rig_close(struct rig_peer *p) {
+void http_rig_close(struct http_rig_peer *p) {
     if (p->ssl != NULL) {
         SSL_free(p->ssl);
         SSL_CTX_free(p->ctx);
@@ -305,18 +309,18 @@ void rig_close(struct rig_peer *p) {
     p->fd = -1;
 }
 
-void rig_say_n(struct rig_peer *p, const char *s, size_t n) {
+void http_rig_say_n(struct http_rig_peer *p, const char *s, size_t n) {
     if (p->ssl != NULL)
         (void)SSL_write(p->ssl, s, (int)n);
     else
         (void)send(p->fd, s, n, MSG_NOSIGNAL);
 }
 
-void rig_say(struct rig_peer *p, const char *s) {
-    rig_say_n(p, s, strlen(s));
+void http_rig_say(struct http_rig_peer *p, const char *s) {
+    http_rig_say_n(p, s, strlen(s));
 }
 
-ssize_t rig_hear_some(struct rig_peer *p, char *to, size_t cap) {
+ssize_t http_rig_hear_some(struct http_rig_peer *p, char *to, size_t cap) {
     if (p->ssl == NULL)
         return recv(p->fd, to, cap, 0);
     int n = SSL_read(p->ssl, to, (int)cap);
@@ -326,7 +330,7 @@ ssize_t rig_hear_some(struct rig_peer *p, char *to, size_t cap) {
 
 /* One answer (head and Content-Length body) into `to`; returns its status, 0 when the connection
  * ended first. */
-int rig_hear(struct rig_peer *p, char *to, size_t cap) {
+int http_rig_hear(struct http_rig_peer *p, char *to, size_t cap) {
     size_t len = 0;
     to[0] = '\0';
     for (;;) {
@@ -339,7 +343,7 @@ int rig_hear(struct rig_peer *p, char *to, size_t cap) {
         }
         assert_true(len + 1 < cap);
         /* One byte at a time before the body, so that a pipelined answer stays unread. */
-        ssize_t n = rig_hear_some(p, to + len, 1);
+        ssize_t n = http_rig_hear_some(p, to + len, 1);
         if (n <= 0)
             return 0;
         len += (size_t)n;
@@ -348,31 +352,31 @@ int rig_hear(struct rig_peer *p, char *to, size_t cap) {
 }
 
 /* Whether the server ends the connection; milliseconds it took. */
-bool rig_ends(struct rig_peer *p, int64_t *took_ms) {
+bool http_rig_ends(struct http_rig_peer *p, int64_t *took_ms) {
     char sink[4096];
     int64_t begin = clock_mono_ms();
     ssize_t n;
-    while ((n = rig_hear_some(p, sink, sizeof sink)) > 0) {
+    while ((n = http_rig_hear_some(p, sink, sizeof sink)) > 0) {
     }
     bool timed_out = p->ssl == NULL && n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
     if (took_ms != NULL)
         *took_ms = clock_mono_ms() - begin;
-    return !timed_out && clock_mono_ms() - begin < RIG_PATIENCE_MS;
+    return !timed_out && clock_mono_ms() - begin < HTTP_RIG_PATIENCE_MS;
 }
 
-int rig_ask(const char *request, char *to, size_t cap) {
-    struct rig_peer p = rig_plain();
-    rig_say(&p, request);
-    int status = rig_hear(&p, to, cap);
-    rig_close(&p);
+int http_rig_ask(const char *request, char *to, size_t cap) {
+    struct http_rig_peer p = http_rig_plain();
+    http_rig_say(&p, request);
+    int status = http_rig_hear(&p, to, cap);
+    http_rig_close(&p);
     return status;
 }
 
-size_t rig_hear_chunks(struct rig_peer *p) {
+size_t http_rig_hear_chunks(struct http_rig_peer *p) {
     static char b[64 * 1024];
     size_t total = 0, have = 0;
     for (;;) { /* head */
-        assert_true(rig_hear_some(p, b + have, 1) == 1);
+        assert_true(http_rig_hear_some(p, b + have, 1) == 1);
         have++;
         if (have >= 4 && memcmp(b + have - 4, "\r\n\r\n", 4) == 0)
             break;
@@ -380,13 +384,13 @@ size_t rig_hear_chunks(struct rig_peer *p) {
     for (;;) {
         char size[16] = "";
         for (size_t i = 0; i < sizeof size - 1; i++) {
-            assert_true(rig_hear_some(p, size + i, 1) == 1);
+            assert_true(http_rig_hear_some(p, size + i, 1) == 1);
             if (size[i] == '\n')
                 break;
         }
         size_t n = strtoul(size, NULL, 16), left = n + 2;
         while (left > 0) {
-            ssize_t r = rig_hear_some(p, b, left < sizeof b ? left : sizeof b);
+            ssize_t r = http_rig_hear_some(p, b, left < sizeof b ? left : sizeof b);
             assert_true(r > 0);
             left -= (size_t)r;
         }
@@ -396,9 +400,9 @@ size_t rig_hear_chunks(struct rig_peer *p) {
     }
 }
 
-void rig_wait_connections(size_t n) {
+void http_rig_wait_connections(size_t n) {
     int64_t begin = clock_mono_ms();
-    while (http_connections(rig.http) != n && clock_mono_ms() - begin < RIG_PATIENCE_MS)
+    while (http_connections(http_rig.http) != n && clock_mono_ms() - begin < HTTP_RIG_PATIENCE_MS)
         (void)poll(NULL, 0, 10);
-    assert_int_equal(http_connections(rig.http), n);
+    assert_int_equal(http_connections(http_rig.http), n);
 }

@@ -15,16 +15,16 @@
 #include "lib/tls.h"
 
 enum {
-    RIG_HANDSHAKE_MS = 500,
-    RIG_HEADER_MS = 500,
-    RIG_BODY_MS = 700,
-    RIG_IDLE_MS = 900,
-    RIG_CAP = 20,
-    RIG_PATIENCE_MS = 8000, /* above this something hangs */
-    RIG_STREAM_BYTES = 24 * 1024 * 1024
+    HTTP_RIG_HANDSHAKE_MS = 500,
+    HTTP_RIG_HEADER_MS = 500,
+    HTTP_RIG_BODY_MS = 700,
+    HTTP_RIG_IDLE_MS = 900,
+    HTTP_RIG_CAP = 20,
+    HTTP_RIG_PATIENCE_MS = 8000, /* above this something hangs */
+    HTTP_RIG_STREAM_BYTES = 24 * 1024 * 1024
 };
 
-struct rig {
+struct http_rig {
     char folder[64];
     struct event_base *base;
     struct http_server *http;
@@ -36,29 +36,29 @@ struct rig {
     atomic_size_t produced;
     atomic_int ended;
 };
-extern struct rig rig;
+extern struct http_rig http_rig;
 
-struct rig_peer {
+struct http_rig_peer {
     int fd;
     SSL_CTX *ctx;
     SSL *ssl;
 };
 
-char *rig_path(const char *name);
-struct http_listener_options rig_options(const char *name, const struct tls_server *tls);
-int rig_setup(void **state);
-int rig_teardown(void **state);
-struct rig_peer rig_plain(void);
-int rig_tls_socket(void);
-bool rig_tls(struct rig_peer *p, const char *cert, SSL_SESSION *session, int max_version);
-void rig_close(struct rig_peer *p);
-void rig_say_n(struct rig_peer *p, const char *s, size_t n);
-void rig_say(struct rig_peer *p, const char *s);
-ssize_t rig_hear_some(struct rig_peer *p, char *to, size_t cap);
-int rig_hear(struct rig_peer *p, char *to, size_t cap);
-bool rig_ends(struct rig_peer *p, int64_t *took_ms);
-int rig_ask(const char *request, char *to, size_t cap);
-size_t rig_hear_chunks(struct rig_peer *p);
-void rig_wait_connections(size_t n);
+char *http_rig_path(const char *name);
+struct http_listener_options http_rig_options(const char *name, const struct tls_server *tls);
+int http_rig_setup(void **state);
+int http_rig_teardown(void **state);
+struct http_rig_peer http_rig_plain(void);
+int http_rig_tls_socket(void);
+bool http_rig_tls(struct http_rig_peer *p, const char *cert, SSL_SESSION *session, int max_version);
+void http_rig_close(struct http_rig_peer *p);
+void http_rig_say_n(struct http_rig_peer *p, const char *s, size_t n);
+void http_rig_say(struct http_rig_peer *p, const char *s);
+ssize_t http_rig_hear_some(struct http_rig_peer *p, char *to, size_t cap);
+int http_rig_hear(struct http_rig_peer *p, char *to, size_t cap);
+bool http_rig_ends(struct http_rig_peer *p, int64_t *took_ms);
+int http_rig_ask(const char *request, char *to, size_t cap);
+size_t http_rig_hear_chunks(struct http_rig_peer *p);
+void http_rig_wait_connections(size_t n);
 
 #endif
