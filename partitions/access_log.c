@@ -39,23 +39,20 @@ static const struct field members[] = {
 };
 enum { TAG_SUBJECTS = 20 }; /* row ids, 16 bytes each */
 
-static void log_row_id(uint64_t seq, struct record_id *out)
-{
+static void log_row_id(uint64_t seq, struct record_id *out) {
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < 8; i++)
         out->bytes[15 - i] = (uint8_t)(seq >> (8 * i));
 }
 
 static enum vrs_err subject_index(struct partition *p, const struct record_id *subject,
-                                  struct store_index *out)
-{
+                                  struct store_index *out) {
     return partition_blind(p, "log_subject", subject->bytes, sizeof subject->bytes, out);
 }
 
 /* chain[n] from row n as it is stored. */
 static enum vrs_err chain_after(struct partition *p, uint64_t seq, uint8_t chain[CRYPTO_HASH_BYTES],
-                                uint8_t leaf[CRYPTO_HASH_BYTES])
-{
+                                uint8_t leaf[CRYPTO_HASH_BYTES]) {
     struct record_id id;
     struct store_row row;
     struct crypto_digest *d;
@@ -85,13 +82,11 @@ static enum vrs_err chain_after(struct partition *p, uint64_t seq, uint8_t chain
 /* --- appending --- */
 
 /* Nothing in an entry is empty (C60): what is not known is "-". */
-static void item(char *out, size_t cap, const char *value)
-{
+static void item(char *out, size_t cap, const char *value) {
     (void)snprintf(out, cap, "%s", value != NULL && value[0] != '\0' ? value : "-");
 }
 
-static void describe_person(const struct person *person, struct stored *s)
-{
+static void describe_person(const struct person *person, struct stored *s) {
     static const char *const sexes[] = {[SEX_MALE] = "男", [SEX_FEMALE] = "女"};
     char birth[11] = "-";
     if (person == NULL) {
@@ -108,8 +103,7 @@ static void describe_person(const struct person *person, struct stored *s)
 }
 
 static enum vrs_err add_subject_row(struct partition *p, const struct record_id *subject,
-                                    uint64_t seq)
-{
+                                    uint64_t seq) {
     struct record r;
     record_init(&r);
     record_id_new(&r.id);
@@ -121,8 +115,7 @@ static enum vrs_err add_subject_row(struct partition *p, const struct record_id 
     return e;
 }
 
-enum vrs_err access_log_append(struct partition *p, const struct log_entry *entry, uint64_t *seq)
-{
+enum vrs_err access_log_append(struct partition *p, const struct log_entry *entry, uint64_t *seq) {
     struct stored s = {.at_ms = clock_now_ms(),
                        .count = (int64_t)entry->count,
                        .subject_count = (int64_t)entry->subject_count};
@@ -168,8 +161,7 @@ struct reading {
     void *arg;
 };
 
-static enum vrs_err read_entry(struct record *r, void *arg)
-{
+static enum vrs_err read_entry(struct record *r, void *arg) {
     const struct reading *reading = arg;
     struct stored s = {0};
     uint8_t chain[CRYPTO_HASH_BYTES];
@@ -198,14 +190,12 @@ static enum vrs_err read_entry(struct record *r, void *arg)
 }
 
 enum vrs_err access_log_read(struct partition *p, uint64_t after, uint64_t limit, log_read_fn *fn,
-                             void *arg)
-{
+                             void *arg) {
     struct reading reading = {.partition = p, .fn = fn, .arg = arg};
     return record_scan(p, TABLE_LOG, UINT32_MAX, after, limit, read_entry, &reading);
 }
 
-static enum vrs_err read_by_subject(struct record *r, void *arg)
-{
+static enum vrs_err read_by_subject(struct record *r, void *arg) {
     const struct reading *reading = arg;
     struct record entry;
     struct record_id id;
@@ -219,8 +209,7 @@ static enum vrs_err read_by_subject(struct record *r, void *arg)
 }
 
 enum vrs_err access_log_of_person(struct partition *p, const struct record_id *person,
-                                  log_read_fn *fn, void *arg)
-{
+                                  log_read_fn *fn, void *arg) {
     struct reading reading = {.partition = p, .fn = fn, .arg = arg};
     struct store_index index;
     enum vrs_err e = subject_index(p, person, &index);
@@ -233,13 +222,11 @@ enum vrs_err access_log_of_person(struct partition *p, const struct record_id *p
 
 /* --- head, proof, epoch --- */
 
-enum vrs_err access_log_head(struct partition *p, struct log_head *out)
-{
+enum vrs_err access_log_head(struct partition *p, struct log_head *out) {
     uint8_t leaf[CRYPTO_HASH_BYTES];
     memset(out, 0, sizeof *out);
-    enum vrs_err e =
-        partition_engine(p)->meta_get(partition_store(p), "log_epoch", out->epoch,
-                                      sizeof out->epoch);
+    enum vrs_err e = partition_engine(p)->meta_get(partition_store(p), "log_epoch", out->epoch,
+                                                   sizeof out->epoch);
     if (e == ERR_NOT_FOUND) {
         (void)snprintf(out->epoch, sizeof out->epoch, "1");
         e = VRS_OK;
@@ -250,8 +237,7 @@ enum vrs_err access_log_head(struct partition *p, struct log_head *out)
 }
 
 static enum vrs_err verify_one(struct partition *p, uint64_t seq, uint8_t chain[CRYPTO_HASH_BYTES],
-                               struct record *r)
-{
+                               struct record *r) {
     struct record_id id;
     struct stored s = {0};
     uint8_t leaf[CRYPTO_HASH_BYTES];
@@ -271,8 +257,7 @@ static enum vrs_err verify_one(struct partition *p, uint64_t seq, uint8_t chain[
 }
 
 enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
-                               struct log_head *head, uint64_t *bad_seq)
-{
+                               struct log_head *head, uint64_t *bad_seq) {
     struct record r;
     uint8_t chain[CRYPTO_HASH_BYTES] = {0};
     uint64_t rows = 0;
@@ -297,8 +282,7 @@ enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
 }
 
 enum vrs_err access_log_open_epoch(struct partition *p, const struct log_actor *who,
-                                   const char *reason)
-{
+                                   const char *reason) {
     struct log_head head;
     char epoch[37], chain[2 * CRYPTO_HASH_BYTES + 1], detail[400];
     enum vrs_err e = access_log_head(p, &head);

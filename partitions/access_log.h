@@ -2,12 +2,12 @@
  * transaction.  No entry, no data (rule 8).
  *
  * An entry is sealed under the log key of the municipality.  Its RFC 6962 leaf hash is
- * leaf[n] = SHA-256(0x00 || sealed blob), and chain[n] = SHA-256(0x01 || chain[n-1] || leaf[n]) with
- * chain[0] = zeros.  Row n carries chain[n-1] in index column 1, authenticated by its own seal; so
- * the head follows from the last row, and nothing of it has to be kept in step.  Order is the
- * sequence number (1, 2, … no gap), and the row's id is made of it.
- * Contents: the seven items of C60 (港区: 処理日時、職員情報、部署情報、端末情報、処理事由、宛名番号、
- * 4情報) plus kind of act, result and count. */
+ * leaf[n] = SHA-256(0x00 || sealed blob), and chain[n] = SHA-256(0x01 || chain[n-1] || leaf[n])
+ * with chain[0] = zeros.  Row n carries chain[n-1] in index column 1, authenticated by its own
+ * seal; so the head follows from the last row, and nothing of it has to be kept in step.  Order is
+ * the sequence number (1, 2, … no gap), and the row's id is made of it. Contents: the seven items
+ * of C60 (港区: 処理日時、職員情報、部署情報、端末情報、処理事由、宛名番号、 4情報) plus kind of
+ * act, result and count. */
 #ifndef PARTITIONS_ACCESS_LOG_H
 #define PARTITIONS_ACCESS_LOG_H
 
@@ -65,8 +65,8 @@ struct log_head {
 };
 VRS_CHECK enum vrs_err access_log_head(struct partition *p, struct log_head *out);
 /* Walks all leaves: sequence without gap, chain over the sealed entries, every entry opens.
- * ERR_TAMPERED with the first bad sequence in *bad_seq. `from` (may be NULL) is an earlier head that
- * must still be in the chain. */
+ * ERR_TAMPERED with the first bad sequence in *bad_seq. `from` (may be NULL) is an earlier head
+ * that must still be in the chain. */
 VRS_CHECK enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
                                          struct log_head *head, uint64_t *bad_seq);
 /* After a restore: a new epoch whose first entry names the last known head. */

@@ -42,7 +42,7 @@ struct claim {
     bool given; /* status: given / not_given */
     struct civil_date vaccinated_on;
     char product[40];
-    char lot[64];      /* as typed */
+    char lot[64]; /* as typed */
     char site[256];
     char physician[128];
     char read_by[16];
@@ -52,15 +52,15 @@ struct claim {
     char reasons[512]; /* space-separated rule names: why it is in review; also warnings */
     char notes[512];   /* other differences of duplicates, settlement notes */
     struct record_id duplicate_of; /* DUPLICATE: the claim it repeats */
-    int64_t registered_ms; /* 登録日時 (when the outside received it) */
-    int64_t read_at_ms;    /* -1 absent */
+    int64_t registered_ms;         /* 登録日時 (when the outside received it) */
+    int64_t read_at_ms;            /* -1 absent */
     /* last change */
     char changed_by[64];
     char change_reason[512];
     int64_t changed_ms;
     bool cancelled_by_terminal;
-    /* hand-over of the outcome: set until tablet-api durably has the present state (order column
-     * holds it too: scans for unsent ones are by state of table order > 0) */
+    /* Set before an insert or update: the outcome is to be handed over, and stays marked (a row of
+     * TABLE_OUTCOME_UNSENT) until claim_mark_sent.  Not read back. */
     bool outcome_unsent;
 };
 

@@ -6,8 +6,7 @@
 
 #include "lib/wire.h"
 
-static void encode_one(const struct field *f, const char *at, struct buffer *out)
-{
+static void encode_one(const struct field *f, const char *at, struct buffer *out) {
     int64_t wide;
     int32_t narrow;
     bool flag;
@@ -36,14 +35,12 @@ static void encode_one(const struct field *f, const char *at, struct buffer *out
     }
 }
 
-void fields_encode(const struct field *fields, const void *from, struct buffer *out)
-{
+void fields_encode(const struct field *fields, const void *from, struct buffer *out) {
     for (const struct field *f = fields; f->tag != 0; f++)
         encode_one(f, (const char *)from + f->offset, out);
 }
 
-static bool decode_one(const struct field *f, const struct wire_field *w, char *at)
-{
+static bool decode_one(const struct field *f, const struct wire_field *w, char *at) {
     uint64_t n = 0;
     if (f->type == FIELD_TEXT)
         return wire_str(w, at, f->size);
@@ -66,8 +63,7 @@ static bool decode_one(const struct field *f, const struct wire_field *w, char *
     return true;
 }
 
-enum vrs_err fields_decode(const struct field *fields, const struct buffer *text, void *to)
-{
+enum vrs_err fields_decode(const struct field *fields, const struct buffer *text, void *to) {
     struct wire_reader r;
     struct wire_field w;
     bool more;

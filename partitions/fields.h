@@ -25,7 +25,7 @@ struct field {
 };
 
 #define FIELD(tag, type, of, member)                                                               \
-    {tag, type, offsetof(of, member), sizeof(((of *)0)->member)}
+    { tag, type, offsetof(of, member), sizeof(((of *)0)->member) }
 
 void fields_encode(const struct field *fields, const void *from, struct buffer *out);
 /* Members without a field in the message stay as they are. ERR_CORRUPT for a wrong length. */

@@ -18,6 +18,7 @@
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/wire.h"
+#include "partitions/key_file.h"
 
 enum {
     AREAS = 4, /* indexed by enum key_area */
@@ -30,7 +31,7 @@ enum {
 };
 
 static const char file_format[] = "vrs-keys-1";
-enum file_tag { FILE_FORMAT = 1, FILE_MUNICIPALITY, FILE_ENTRY };
+enum file_tag { FILE_FORMAT = 1, FILE_MUNICIPALITY, FILE_COUNT, FILE_ENTRY };
 enum entry_tag {
     ENTRY_AREA = 1,
     ENTRY_PURPOSE,
@@ -74,104 +75,6 @@ struct keyring {
     struct ring *rings[BUCKETS];
     struct slab *slabs;
 };
-
-static const char *const kek_names[AREAS] = {
-    [KEY_RECORDS] = "kek-records", [KEY_LOG] = "kek-log", [KEY_NUMBERS] = "kek-numbers"};
-
-/* ---- sources of KEKs */
-
-static enum vrs_err kek_read(const char *dir, enum key_area area, mode_t forbidden,
-                             struct secret_key *out, struct vrs_fault *fault) {
-    char path[4096];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, kek_names[area]) >= sizeof path)
-        return err_fail(fault, ERR_CONFIG, "path of %s too long", kek_names[area]);
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return err_fail(fault, errno == ENOENT ? ERR_NOT_FOUND : ERR_CONFIG, "open %s", path);
-    enum vrs_err e = VRS_OK;
-    struct stat st;
-    uint8_t more;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        e = err_fail(fault, ERR_CONFIG, "%s is not a file", path);
-    else if ((st.st_mode & forbidden) != 0)
-        e = err_fail(fault, ERR_CONFIG, "%s may be read by others: chmod 600", path);
-    else if (st.st_uid != geteuid() && st.st_uid != 0)
-        e = err_fail(fault, ERR_CONFIG, "%s belongs to another user", path);
-    else if (read(fd, out->bytes, sizeof out->bytes) != sizeof out->bytes ||
-             read(fd, &more, 1) != 0)
-        e = err_fail(fault, ERR_CONFIG, "%s does not hold 32 bytes", path);
-    (void)close(fd);
-    if (e != VRS_OK)
-        secret_wipe(out, sizeof *out);
-    return e;
-}
-
-static enum vrs_err load_file(const char *where, enum key_area area, struct secret_key *out,
-                              struct vrs_fault *fault) {
-    return kek_read(where, area, 077, out, fault);
-}
-
-/* systemd grants the service user its credentials by an ACL, which shows as group bits. */
-static enum vrs_err load_credential(const char *where, enum key_area area, struct secret_key *out,
-                                    struct vrs_fault *fault) {
-    (void)where;
-    const char *dir = secure_getenv("CREDENTIALS_DIRECTORY");
-    if (dir == NULL)
-        return err_fail(fault, ERR_CONFIG, "CREDENTIALS_DIRECTORY is not set");
-    return kek_read(dir, area, 037, out, fault);
-}
-
-const struct kek_source kek_file = {"file", load_file};
-const struct kek_source kek_credential = {"credential", load_credential};
-
-static enum vrs_err sync_dir(const char *dir, struct vrs_fault *fault) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    enum vrs_err e = VRS_OK;
-    if (fd < 0 || fsync(fd) != 0)
-        e = err_fail(fault, ERR_STORAGE, "sync %s", dir);
-    if (fd >= 0)
-        (void)close(fd);
-    return e;
-}
-
-/* A new file, 0600, synced; nothing is left when it fails. */
-static enum vrs_err write_new(const char *path, const void *p, size_t n, struct vrs_fault *fault) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_fail(fault, errno == EEXIST ? ERR_CONFLICT : ERR_STORAGE, "create %s", path);
-    enum vrs_err e = VRS_OK;
-    const uint8_t *at = p;
-    while (e == VRS_OK && n > 0) {
-        ssize_t done = write(fd, at, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            e = err_fail(fault, ERR_STORAGE, "write %s", path);
-            break;
-        }
-        at += done;
-        n -= (size_t)done;
-    }
-    if (e == VRS_OK && fsync(fd) != 0)
-        e = err_fail(fault, ERR_STORAGE, "sync %s", path);
-    (void)close(fd);
-    if (e != VRS_OK)
-        (void)unlink(path);
-    return e;
-}
-
-enum vrs_err kek_file_make(const char *where, enum key_area area, struct vrs_fault *fault) {
-    char path[4096];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", where, kek_names[area]) >= sizeof path)
-        return err_fail(fault, ERR_CONFIG, "path of %s too long", kek_names[area]);
-    if (mkdir(where, 0700) != 0 && errno != EEXIST)
-        return err_fail(fault, ERR_STORAGE, "make %s", where);
-    struct secret_key key;
-    crypto_random(key.bytes, sizeof key.bytes);
-    enum vrs_err e = write_new(path, key.bytes, sizeof key.bytes, fault);
-    secret_wipe(&key, sizeof key);
-    return e != VRS_OK ? e : sync_dir(where, fault);
-}
 
 /* ---- wrapping */
 
@@ -298,7 +201,8 @@ static bool take_entry(const struct wire_field *field, struct entry *en) {
     uint64_t v = 0;
     *en = (struct entry){0};
     wire_nested(&r, field);
-    while (wire_next(&r, &f, &more) == VRS_OK && more) {
+    enum vrs_err e;
+    while ((e = wire_next(&r, &f, &more)) == VRS_OK && more) {
         if (f.tag > ENTRY_CHECK || (seen >> f.tag & 1) != 0)
             return false;
         seen |= 1U << f.tag;
@@ -323,7 +227,7 @@ static bool take_entry(const struct wire_field *field, struct entry *en) {
         else if (f.tag == ENTRY_KEK_ID)
             en->kek_id = v;
     }
-    if (more || en->info.area < KEY_RECORDS || en->info.area > KEY_NUMBERS ||
+    if (e != VRS_OK || en->info.area < KEY_RECORDS || en->info.area > KEY_NUMBERS ||
         en->info.purpose < KEY_ENCRYPT || en->info.purpose > KEY_INDEX ||
         en->info.state < KEY_PRE_ACTIVE || en->info.state > KEY_DESTROYED)
         return false;
@@ -342,33 +246,40 @@ static struct entry *add_entry(struct ring *ring) {
     return &grown[ring->count++];
 }
 
+/* Head: format, municipality, how many entries follow (so that a file cut between two is seen). */
+static bool take_head(struct wire_reader *r, const char *municipality, uint64_t *count) {
+    const char *want[] = {file_format, municipality};
+    struct wire_field f;
+    bool more = false;
+    for (unsigned i = 0; i < 2; i++) {
+        char text[32];
+        if (wire_next(r, &f, &more) != VRS_OK || !more || f.tag != FILE_FORMAT + i ||
+            !wire_str(&f, text, sizeof text) || strcmp(text, want[i]) != 0)
+            return false;
+    }
+    return wire_next(r, &f, &more) == VRS_OK && more && f.tag == FILE_COUNT && wire_u64(&f, count);
+}
+
 static enum vrs_err parse_file(struct keyring *k, struct ring *ring, const uint8_t *p, size_t n,
                                struct vrs_fault *fault) {
     struct wire_reader r;
     struct wire_field f;
     bool more = true;
-    char text[32] = "";
-    unsigned heads = 0;
+    uint64_t count = 0;
     wire_open(&r, p, n);
-    while (wire_next(&r, &f, &more) == VRS_OK && more) {
-        if (f.tag == FILE_ENTRY && heads == 2) {
-            struct entry *en = add_entry(ring);
-            if (en == NULL)
-                return err_fail(fault, ERR_MEMORY, "keys of %s", ring->municipality);
-            if (!take_entry(&f, en))
-                return err_fail(fault, ERR_CORRUPT, "keys of %s", ring->municipality);
-            enum vrs_err e = unwrap(k, ring->municipality, en, fault);
-            if (e != VRS_OK)
-                return e;
-            continue;
-        }
-        const char *want = heads == 0 ? file_format : ring->municipality;
-        if (f.tag != FILE_FORMAT + heads || !wire_str(&f, text, sizeof text) ||
-            strcmp(text, want) != 0)
-            return err_fail(fault, ERR_CORRUPT, "head of the keys of %s", ring->municipality);
-        heads++;
+    if (!take_head(&r, ring->municipality, &count))
+        return err_fail(fault, ERR_CORRUPT, "head of the keys of %s", ring->municipality);
+    enum vrs_err e;
+    while ((e = wire_next(&r, &f, &more)) == VRS_OK && more) {
+        struct entry *en = add_entry(ring);
+        if (en == NULL)
+            return err_fail(fault, ERR_MEMORY, "keys of %s", ring->municipality);
+        if (f.tag != FILE_ENTRY || !take_entry(&f, en))
+            return err_fail(fault, ERR_CORRUPT, "keys of %s", ring->municipality);
+        if ((e = unwrap(k, ring->municipality, en, fault)) != VRS_OK)
+            return e;
     }
-    if (more || heads != 2)
+    if (e != VRS_OK || ring->count != count)
         return err_fail(fault, ERR_CORRUPT, "keys of %s", ring->municipality);
     return VRS_OK;
 }
@@ -405,20 +316,21 @@ static enum vrs_err save(struct keyring *k, const struct ring *ring, struct vrs_
     buffer_init(&b, FILE_MAX_BYTES);
     wire_put_str(&b, FILE_FORMAT, file_format);
     wire_put_str(&b, FILE_MUNICIPALITY, ring->municipality);
+    wire_put_u64(&b, FILE_COUNT, ring->count);
     for (size_t i = 0; i < ring->count; i++)
         put_entry(&b, &ring->entries[i]);
     enum vrs_err e =
         b.failed ? err_fail(fault, ERR_MEMORY, "keys of %s", ring->municipality) : VRS_OK;
     if (e == VRS_OK) {
         (void)unlink(fresh); /* left by a crash; never in use */
-        e = write_new(fresh, b.data, b.len, fault);
+        e = key_file_write(fresh, b.data, b.len, fault);
     }
     if (e == VRS_OK && rename(fresh, path) != 0) {
         e = err_fail(fault, ERR_STORAGE, "rename %s", fresh);
         (void)unlink(fresh);
     }
     if (e == VRS_OK)
-        e = sync_dir(k->dir, fault);
+        e = key_file_sync_dir(k->dir, fault);
     buffer_fini(&b);
     return e;
 }
@@ -434,7 +346,7 @@ static enum vrs_err sync_file(struct keyring *k, const struct ring *ring, struct
         e = err_fail(fault, ERR_STORAGE, "sync %s", path);
     if (fd >= 0)
         (void)close(fd);
-    return e != VRS_OK ? e : sync_dir(k->dir, fault);
+    return e != VRS_OK ? e : key_file_sync_dir(k->dir, fault);
 }
 
 /* ---- rings; all under the lock */

@@ -10,7 +10,7 @@ enum person_sex { SEX_MALE = 1, SEX_FEMALE = 2, SEX_UNKNOWN = 9 };
 
 struct person {
     struct record_id id;
-    uint64_t version;   /* 0: not stored yet */
+    uint64_t version; /* 0: not stored yet */
     uint32_t generation;
     char addressee[24]; /* 宛名番号, "" blank */
     char name[256];     /* 氏名, as written (UTF-8, IVS kept) */

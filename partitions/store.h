@@ -26,27 +26,28 @@ enum { STORE_ID_BYTES = 16, STORE_INDEXES = 4, STORE_INDEX_MAX = 32 };
 
 /* X(symbol, name, unique index mask).  Numbers are part of the AAD: only append. */
 #define STORE_TABLES(X)                                                                            \
-    X(TABLE_PERSON, "person", 0x1)                 /* i0 宛名番号, i1 birth date */                \
-    X(TABLE_PERSON_HISTORY, "person_history", 0)   /* i0 person id; order = version */             \
-    X(TABLE_COUPON, "coupon", 0x1)                 /* i0 券番号, i1 person id */                   \
-    X(TABLE_NUMBER_LINK, "number_link", 0)         /* id = row in vrs-number, i0 person id */      \
-    X(TABLE_CLAIM, "claim", 0x1)                   /* i0 receipt, i1 coupon+turn, i2 coupon, i3 person */ \
-    X(TABLE_CLAIM_HISTORY, "claim_history", 0)     /* i0 claim id; order = version */              \
-    X(TABLE_INQUIRY, "inquiry", 0)                 /* i0 own person id */                          \
-    X(TABLE_HELD, "held_inquiry", 0)               /* provider side; i0 person id */               \
-    X(TABLE_PROVISION, "provision", 0)             /* 情報提供等の記録; i0 person id */            \
-    X(TABLE_LOG, "access_log", 0)                  /* order = sequence; i0 subject, i1 chain before */ \
-    X(TABLE_LOG_SUBJECT, "access_log_subject", 0)  /* i0 subject; order = sequence */              \
-    X(TABLE_TALLY, "tally", 0)                     /* sealed counters; id = name hash */           \
-    X(TABLE_IMPORT, "import", 0)                   /* i0 content hash, i1 file name */             \
-    X(TABLE_IMPORT_PART, "import_part", 0)         /* i0 import id; order = offset */              \
-    X(TABLE_IDEMPOTENCY, "idempotency", 0)         /* id = key hash */                             \
-    X(TABLE_ACCOUNT, "account", 0x1)               /* registry; i0 user id */                      \
-    X(TABLE_APPLICATION, "application", 0)         /* registry; i0 user id */                      \
-    X(TABLE_TERMINAL, "terminal", 0x1)             /* registry; i0 serial */                       \
-    X(TABLE_SETTING, "setting", 0x1)               /* i0 name */                                   \
-    X(TABLE_NUMBER, "number", 0)                   /* vrs-number only; i0 number index */          \
-    X(TABLE_JOURNAL, "journal", 0)                 /* vrs-number only: reveals; order */
+    X(TABLE_PERSON, "person", 0x1)               /* i0 宛名番号, i1 birth date */              \
+    X(TABLE_PERSON_HISTORY, "person_history", 0) /* i0 person id; order = version */               \
+    X(TABLE_COUPON, "coupon", 0x1)               /* i0 券番号, i1 person id */                  \
+    X(TABLE_NUMBER_LINK, "number_link", 0)       /* id = row in vrs-number, i0 person id */        \
+    X(TABLE_CLAIM, "claim", 0x1) /* i0 receipt, i1 coupon+turn, i2 coupon, i3 person */            \
+    X(TABLE_CLAIM_HISTORY, "claim_history", 0) /* i0 claim id; order = version */                  \
+    X(TABLE_INQUIRY, "inquiry", 0)             /* i0 own person id */                              \
+    X(TABLE_HELD, "held_inquiry", 0)           /* provider side; i0 person id */                   \
+    X(TABLE_PROVISION, "provision", 0)         /* 情報提供等の記録; i0 person id */        \
+    X(TABLE_LOG, "access_log", 0)              /* order = sequence; i0 subject, i1 chain before */ \
+    X(TABLE_LOG_SUBJECT, "access_log_subject", 0) /* i0 subject; order = sequence */               \
+    X(TABLE_TALLY, "tally", 0)                    /* sealed counters; id = name hash */            \
+    X(TABLE_IMPORT, "import", 0)                  /* i0 content hash, i1 file name */              \
+    X(TABLE_IMPORT_PART, "import_part", 0)        /* i0 import id; order = offset */               \
+    X(TABLE_IDEMPOTENCY, "idempotency", 0)        /* id = key hash */                              \
+    X(TABLE_ACCOUNT, "account", 0x1)              /* registry; i0 user id */                       \
+    X(TABLE_APPLICATION, "application", 0)        /* registry; i0 user id */                       \
+    X(TABLE_TERMINAL, "terminal", 0x1)            /* registry; i0 serial */                        \
+    X(TABLE_SETTING, "setting", 0x1)              /* i0 name */                                    \
+    X(TABLE_NUMBER, "number", 0)                  /* vrs-number only; i0 number index */           \
+    X(TABLE_JOURNAL, "journal", 0)                /* vrs-number only: reveals; order */            \
+    X(TABLE_OUTCOME_UNSENT, "outcome_unsent", 0)  /* id = claim, i0 receipt */
 
 enum store_table {
 #define X(sym, name, unique) sym,
@@ -65,7 +66,7 @@ struct store_row {
     uint64_t version;    /* business version: the ETag; starts at 1 */
     uint32_t generation; /* seal generation: counts re-sealings, never seen outside */
     uint32_t key_id;
-    uint32_t state;      /* small enumeration of the table's own */
+    uint32_t state; /* small enumeration of the table's own */
     uint64_t order;
     struct store_index index[STORE_INDEXES];
     const uint8_t *blob; /* sealed; from reads: valid until the next call on the handle */
@@ -91,7 +92,8 @@ struct store_engine {
     enum vrs_err (*rollback_to)(struct store *s); /* undo it, end the savepoint */
     enum vrs_err (*commit)(struct store *s);      /* I1, I2 */
     void (*rollback)(struct store *s);
-    enum vrs_err (*recover)(struct store *s, struct vrs_fault *fault); /* reopen + full checkpoint */
+    enum vrs_err (*recover)(struct store *s,
+                            struct vrs_fault *fault); /* reopen + full checkpoint */
     bool (*needs_recovery)(const struct store *s);
     enum vrs_err (*get)(struct store *s, enum store_table t, const uint8_t *id,
                         struct store_row *out); /* ERR_NOT_FOUND */

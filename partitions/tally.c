@@ -19,8 +19,7 @@ static const struct field members[] = {
 };
 
 /* The row's id follows from the name, blindly: a counter is found without an index. */
-static enum vrs_err tally_id(struct partition *p, const char *name, struct record_id *out)
-{
+static enum vrs_err tally_id(struct partition *p, const char *name, struct record_id *out) {
     struct store_index blind;
     enum vrs_err e = partition_blind(p, "tally", name, strlen(name), &blind);
     memcpy(out->bytes, blind.bytes, sizeof out->bytes);
@@ -28,8 +27,7 @@ static enum vrs_err tally_id(struct partition *p, const char *name, struct recor
 }
 
 static enum vrs_err tally_read(struct partition *p, const char *name, struct record *r,
-                               struct tally *out)
-{
+                               struct tally *out) {
     struct record_id id;
     memset(out, 0, sizeof *out);
     enum vrs_err e = tally_id(p, name, &id);
@@ -42,8 +40,7 @@ static enum vrs_err tally_read(struct partition *p, const char *name, struct rec
     return e;
 }
 
-enum vrs_err tally_get(struct partition *p, const char *name, int64_t *out)
-{
+enum vrs_err tally_get(struct partition *p, const char *name, int64_t *out) {
     struct record r;
     struct tally t;
     record_init(&r);
@@ -53,8 +50,7 @@ enum vrs_err tally_get(struct partition *p, const char *name, int64_t *out)
     return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
-enum vrs_err tally_add(struct partition *p, const char *name, int64_t n)
-{
+enum vrs_err tally_add(struct partition *p, const char *name, int64_t n) {
     struct record r;
     struct tally t;
     if (strlen(name) >= NAME_BYTES)
@@ -81,8 +77,7 @@ struct walk {
     size_t seen;
 };
 
-static enum vrs_err walk_one(struct record *r, void *arg)
-{
+static enum vrs_err walk_one(struct record *r, void *arg) {
     struct walk *w = arg;
     struct tally t = {0};
     w->last = r->id;
@@ -93,8 +88,7 @@ static enum vrs_err walk_one(struct record *r, void *arg)
     return e;
 }
 
-enum vrs_err tally_walk(struct partition *p, const char *prefix, tally_fn *fn, void *arg)
-{
+enum vrs_err tally_walk(struct partition *p, const char *prefix, tally_fn *fn, void *arg) {
     struct walk w = {.prefix = prefix, .fn = fn, .arg = arg, .seen = PAGE};
     enum vrs_err e = VRS_OK;
     for (bool first = true; e == VRS_OK && w.seen == PAGE; first = false) {
@@ -111,21 +105,18 @@ struct tally_batch {
     bool failed;
 };
 
-struct tally_batch *tally_batch_open(void)
-{
+struct tally_batch *tally_batch_open(void) {
     return calloc(1, sizeof(struct tally_batch));
 }
 
-void tally_batch_close(struct tally_batch **b)
-{
+void tally_batch_close(struct tally_batch **b) {
     if (*b != NULL)
         free((*b)->list);
     free(*b);
     *b = NULL;
 }
 
-void tally_batch_add(struct tally_batch *b, const char *name, int64_t n)
-{
+void tally_batch_add(struct tally_batch *b, const char *name, int64_t n) {
     for (size_t i = 0; i < b->count; i++) {
         if (strcmp(b->list[i].name, name) == 0) {
             b->list[i].value += n;
@@ -152,8 +143,7 @@ void tally_batch_add(struct tally_batch *b, const char *name, int64_t n)
     t->value = n;
 }
 
-enum vrs_err tally_batch_flush(struct tally_batch *b, struct partition *p)
-{
+enum vrs_err tally_batch_flush(struct tally_batch *b, struct partition *p) {
     enum vrs_err e = b->failed ? ERR_MEMORY : VRS_OK;
     for (size_t i = 0; i < b->count && e == VRS_OK; i++) {
         if (b->list[i].value != 0)

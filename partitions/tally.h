@@ -6,7 +6,8 @@
 
 /* `name` e.g. "doses/2021-07-01/1/comirnaty", "misses/2021-09-01/462012". */
 VRS_CHECK enum vrs_err tally_add(struct partition *p, const char *name, int64_t n);
-VRS_CHECK enum vrs_err tally_get(struct partition *p, const char *name, int64_t *out); /* 0 absent */
+VRS_CHECK enum vrs_err tally_get(struct partition *p, const char *name,
+                                 int64_t *out); /* 0 absent */
 typedef enum vrs_err tally_fn(const char *name, int64_t value, void *arg);
 VRS_CHECK enum vrs_err tally_walk(struct partition *p, const char *prefix, tally_fn *fn, void *arg);
 /* Many additions of one batch with one read and one seal a counter: collect, then flush. */

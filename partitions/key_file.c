@@ -1,0 +1,109 @@
+#include "partitions/key_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/crypto.h"
+#include "partitions/keyring.h"
+
+enum vrs_err key_file_sync_dir(const char *dir, struct vrs_fault *fault) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    enum vrs_err e = VRS_OK;
+    if (fd < 0 || fsync(fd) != 0)
+        e = err_fail(fault, ERR_STORAGE, "sync %s", dir);
+    if (fd >= 0)
+        (void)close(fd);
+    return e;
+}
+
+enum vrs_err key_file_write(const char *path, const void *p, size_t n, struct vrs_fault *fault) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_fail(fault, errno == EEXIST ? ERR_CONFLICT : ERR_STORAGE, "create %s", path);
+    enum vrs_err e = VRS_OK;
+    const uint8_t *at = p;
+    while (e == VRS_OK && n > 0) {
+        ssize_t done = write(fd, at, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0) {
+            e = err_fail(fault, ERR_STORAGE, "write %s", path);
+            break;
+        }
+        at += done;
+        n -= (size_t)done;
+    }
+    if (e == VRS_OK && fsync(fd) != 0)
+        e = err_fail(fault, ERR_STORAGE, "sync %s", path);
+    (void)close(fd);
+    if (e != VRS_OK)
+        (void)unlink(path);
+    return e;
+}
+
+static const char *const kek_names[] = {
+    [KEY_RECORDS] = "kek-records", [KEY_LOG] = "kek-log", [KEY_NUMBERS] = "kek-numbers"};
+
+/* ---- sources of KEKs */
+
+static enum vrs_err kek_read(const char *dir, enum key_area area, mode_t forbidden,
+                             struct secret_key *out, struct vrs_fault *fault) {
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, kek_names[area]) >= sizeof path)
+        return err_fail(fault, ERR_CONFIG, "path of %s too long", kek_names[area]);
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_fail(fault, errno == ENOENT ? ERR_NOT_FOUND : ERR_CONFIG, "open %s", path);
+    enum vrs_err e = VRS_OK;
+    struct stat st;
+    uint8_t more;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        e = err_fail(fault, ERR_CONFIG, "%s is not a file", path);
+    else if ((st.st_mode & forbidden) != 0)
+        e = err_fail(fault, ERR_CONFIG, "%s may be read by others: chmod 600", path);
+    else if (st.st_uid != geteuid() && st.st_uid != 0)
+        e = err_fail(fault, ERR_CONFIG, "%s belongs to another user", path);
+    else if (read(fd, out->bytes, sizeof out->bytes) != sizeof out->bytes ||
+             read(fd, &more, 1) != 0)
+        e = err_fail(fault, ERR_CONFIG, "%s does not hold 32 bytes", path);
+    (void)close(fd);
+    if (e != VRS_OK)
+        secret_wipe(out, sizeof *out);
+    return e;
+}
+
+static enum vrs_err load_file(const char *where, enum key_area area, struct secret_key *out,
+                              struct vrs_fault *fault) {
+    return kek_read(where, area, 077, out, fault);
+}
+
+/* systemd grants the service user its credentials by an ACL, which shows as group bits. */
+static enum vrs_err load_credential(const char *where, enum key_area area, struct secret_key *out,
+                                    struct vrs_fault *fault) {
+    (void)where;
+    const char *dir = secure_getenv("CREDENTIALS_DIRECTORY");
+    if (dir == NULL)
+        return err_fail(fault, ERR_CONFIG, "CREDENTIALS_DIRECTORY is not set");
+    return kek_read(dir, area, 037, out, fault);
+}
+
+const struct kek_source kek_file = {"file", load_file};
+const struct kek_source kek_credential = {"credential", load_credential};
+
+enum vrs_err kek_file_make(const char *where, enum key_area area, struct vrs_fault *fault) {
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", where, kek_names[area]) >= sizeof path)
+        return err_fail(fault, ERR_CONFIG, "path of %s too long", kek_names[area]);
+    if (mkdir(where, 0700) != 0 && errno != EEXIST)
+        return err_fail(fault, ERR_STORAGE, "make %s", where);
+    struct secret_key key;
+    crypto_random(key.bytes, sizeof key.bytes);
+    enum vrs_err e = key_file_write(path, key.bytes, sizeof key.bytes, fault);
+    secret_wipe(&key, sizeof key);
+    return e != VRS_OK ? e : key_file_sync_dir(where, fault);
+}
