@@ -7,13 +7,13 @@
 #include "partitions/partition.h"
 
 enum inquiry_state {
-    INQUIRY_OPEN = 1,  /* asked, no result yet: marked ABORTED when found after a start */
+    INQUIRY_OPEN = 1, /* asked, no result yet: marked ABORTED when found after a start */
     INQUIRY_MATCH,
     INQUIRY_NO_MATCH,
-    INQUIRY_PENDING,   /* held, slow and away look alike */
-    INQUIRY_ABORTED,   /* cut off by a crash: a person asks again */
+    INQUIRY_PENDING, /* held, slow and away look alike */
+    INQUIRY_ABORTED, /* cut off by a crash: a person asks again */
     INQUIRY_TAKEN_OVER,
-    INQUIRY_EXPIRED,   /* result deleted by itself */
+    INQUIRY_EXPIRED, /* result deleted by itself */
 };
 
 struct inquiry {
@@ -23,9 +23,9 @@ struct inquiry {
     enum inquiry_state state;
     char from_municipality[7];
     bool has_person;
-    struct record_id person;  /* own person, by addressee_number */
+    struct record_id person; /* own person, by addressee_number */
     char purpose[24];
-    char basis_kind[16];      /* consent | statute */
+    char basis_kind[16]; /* consent | statute */
     char basis_document[200];
     char basis_obtained_on[11];
     char identity_method[100];
@@ -34,8 +34,8 @@ struct inquiry {
     char section[64];
     char terminal[64];
     int64_t asked_ms;
-    int64_t expires_ms;       /* when the result deletes itself; 0 none */
-    struct buffer result;     /* MATCH: the doses as compact JSON; wiped at expiry */
+    int64_t expires_ms;   /* when the result deletes itself; 0 none */
+    struct buffer result; /* MATCH: the doses as compact JSON; wiped at expiry */
 };
 void inquiry_init(struct inquiry *q); /* zeros, new id */
 void inquiry_fini(struct inquiry *q); /* wipes */
@@ -43,15 +43,20 @@ VRS_CHECK enum vrs_err inquiry_get(struct partition *p, const struct record_id *
                                    struct inquiry *out);
 VRS_CHECK enum vrs_err inquiry_put(struct partition *p, struct inquiry *q); /* version 0: insert */
 typedef enum vrs_err inquiry_fn(struct inquiry *q, void *arg);
-VRS_CHECK enum vrs_err inquiries_in_state(struct partition *p, enum inquiry_state s,
-                                          uint64_t limit, inquiry_fn *fn, void *arg);
+VRS_CHECK enum vrs_err inquiries_in_state(struct partition *p, enum inquiry_state s, uint64_t limit,
+                                          inquiry_fn *fn, void *arg);
+
+/* Results whose time has come are wiped (the row stays, without them). */
+VRS_CHECK enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uint64_t *expired);
+/* At the start: what was asked and never answered is aborted; nobody waits for it any more. */
+VRS_CHECK enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted);
 
 struct held_inquiry { /* providing side: waits for a person (自動応答不可, 不開示) */
     struct record_id id;
     uint64_t version;
     uint32_t generation;
-    uint32_t state;            /* 1 held, 2 approved, 3 refused */
-    struct record_id inquiry;  /* at the asker */
+    uint32_t state;           /* 1 held, 2 approved, 3 refused */
+    struct record_id inquiry; /* at the asker */
     char asker[7];
     struct record_id person;
     char purpose[24];
@@ -70,19 +75,19 @@ VRS_CHECK enum vrs_err held_list(struct partition *p, uint32_t state, uint64_t l
 
 struct provision { /* 情報提供等の記録 */
     struct record_id id;
-    uint64_t sequence;        /* order: survives clock steps (C71) */
+    uint64_t sequence; /* order: survives clock steps (C71) */
     int64_t at_ms;
-    bool asked_here;          /* true: we asked; false: we provided */
-    char other[7];            /* the other municipality */
+    bool asked_here; /* true: we asked; false: we provided */
+    char other[7];   /* the other municipality */
     bool has_person;
-    struct record_id person;  /* own row */
+    struct record_id person; /* own row */
     char addressee[24];
     char purpose[24];
     char basis_kind[16];
     char basis_document[200];
-    char user[64];            /* who asked, or who approved; "system" for automatic answers */
+    char user[64]; /* who asked, or who approved; "system" for automatic answers */
     char terminal[64];
-    char result[16];          /* match, no_match (asking side only), refused, pending */
+    char result[16]; /* match, no_match (asking side only), refused, pending */
     uint64_t doses;
     struct record_id inquiry;
 };
@@ -91,13 +96,14 @@ typedef enum vrs_err provision_fn(const struct provision *v, void *arg);
 VRS_CHECK enum vrs_err provisions_read(struct partition *p, uint64_t after, uint64_t limit,
                                        provision_fn *fn, void *arg);
 
-/* Idempotency of POSTs on the inside.  Stored: SHA-256(key) as the id; HMAC(key, body) and the first
- * answer inside the seal.  Kept at least 90 days. */
+/* Idempotency of POSTs on the inside.  Stored: SHA-256(key) as the id; HMAC(key, body) and the
+ * first answer inside the seal.  Kept at least 90 days. */
 struct idempotent {
-    int status;            /* HTTP status of the first answer */
-    struct buffer answer;  /* JSON */
+    int status;           /* HTTP status of the first answer */
+    struct buffer answer; /* JSON */
 };
-/* VRS_OK and *seen: the first answer is in *out; ERR_KEY_REUSED: other body; VRS_OK, !*seen: new. */
+/* VRS_OK and *seen: the first answer is in *out; ERR_KEY_REUSED: other body; VRS_OK, !*seen: new.
+ */
 VRS_CHECK enum vrs_err idempotency_look(struct partition *p, const char *key, const void *body,
                                         size_t len, bool *seen, struct idempotent *out);
 VRS_CHECK enum vrs_err idempotency_keep(struct partition *p, const char *key, const void *body,
