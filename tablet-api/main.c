@@ -133,15 +133,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
                least(tls_server_days_left(l->terminals), tls_server_days_left(l->line)));
 }
 
-/* Without a snapshot nobody can log in and nothing can be sealed. */
+/* Not asked: whether a snapshot is there.  The inside brings it when it starts, after this side. */
 static bool is_ready(void *arg, char *why, size_t cap) {
     struct inbox_state state;
     (void)arg;
     inbox_state(tablet.inbox, &state);
-    if (state.fit && tablet.published != NULL)
-        return true;
-    (void)snprintf(why, cap, "%s", state.fit ? "snapshot_missing" : "storage_unavailable");
-    return false;
+    if (!state.fit)
+        (void)snprintf(why, cap, "storage_unavailable");
+    return state.fit;
 }
 
 /* C20: an address of the other side, or every address at once, must not start. */
