@@ -49,7 +49,7 @@ struct store *partition_store(struct partition *p); /* pool, backup and selfchec
 const struct store_engine *partition_engine(const struct partition *p);
 
 /* The transaction, for the pool, tools and tests: the engine's calls plus what the partition has
- * cached of it.  One savepoint at a time. */
+ * cached of it.  Savepoints nest: a job is in one, and may undo a part of itself in another. */
 VRS_CHECK enum vrs_err partition_begin(struct partition *p);
 VRS_CHECK enum vrs_err partition_commit(struct partition *p);
 void partition_rollback(struct partition *p);
@@ -88,11 +88,6 @@ VRS_CHECK enum vrs_err record_update(struct partition *p, enum store_table t, st
 VRS_CHECK enum vrs_err record_reseal(struct partition *p, enum store_table t, struct record *r);
 VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
                                      const struct record_id *id);
-/* A part of a job that may be undone alone (nests).  After an undo everything cached of the
- * transaction (log head, next orders) is read again. */
-VRS_CHECK enum vrs_err partition_savepoint(struct partition *p);
-VRS_CHECK enum vrs_err partition_release(struct partition *p);
-VRS_CHECK enum vrs_err partition_undo(struct partition *p);
 /* One more than the last that was given out or stored; an undone one is given out again. */
 VRS_CHECK enum vrs_err partition_next_order(struct partition *p, enum store_table t,
                                             uint64_t *out);

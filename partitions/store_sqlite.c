@@ -49,7 +49,7 @@ static const char *const fixed_sql[FIXED_OF] = {
 struct store {
     struct sqlite_file *file;
     bool in_transaction;
-    bool in_savepoint;
+    unsigned savepoints; /* how deep */
     bool made_table; /* in this transaction: an undo takes it back */
     enum vrs_err failed;
     uint32_t tables;        /* bit: the physical table is there */
@@ -94,6 +94,7 @@ static const struct {
     [TABLE_TERMINAL].found = 0x1,
     [TABLE_SETTING].found = 0x1,
     [TABLE_NUMBER].found = 0x1,
+    [TABLE_OUTCOME_UNSENT].found = 0x1,
 };
 
 static const struct sqlite_step steps[] = {
@@ -529,7 +530,7 @@ static enum vrs_err run_fixed(struct store *s, enum fixed which) {
 
 static void end_transaction(struct store *s, bool undone) {
     s->in_transaction = false;
-    s->in_savepoint = false;
+    s->savepoints = 0;
     s->failed = VRS_OK;
     if (undone && s->made_table && sqlite_file_db(s->file) != NULL && read_tables(s) != SQLITE_OK)
         s->tables = 0; /* the next insert finds out */
@@ -563,25 +564,24 @@ static enum vrs_err sq_commit(struct store *s) {
 }
 
 static enum vrs_err sq_savepoint(struct store *s) {
-    assert(!s->in_savepoint);
     enum vrs_err e = enter(s);
     if (e == VRS_OK)
         e = run_fixed(s, FIXED_SAVEPOINT);
-    s->in_savepoint = e == VRS_OK;
+    s->savepoints += e == VRS_OK;
     return e;
 }
 
 static enum vrs_err sq_release(struct store *s) {
-    assert(s->in_savepoint);
+    assert(s->savepoints > 0);
     enum vrs_err e = enter(s);
-    s->in_savepoint = false;
+    s->savepoints--;
     return e != VRS_OK ? e : run_fixed(s, FIXED_RELEASE);
 }
 
 static enum vrs_err sq_rollback_to(struct store *s) {
-    assert(s->in_savepoint);
+    assert(s->savepoints > 0);
     enum vrs_err e = enter(s);
-    s->in_savepoint = false;
+    s->savepoints--;
     if (e == VRS_OK)
         e = run_fixed(s, FIXED_UNDO);
     if (e == VRS_OK)

@@ -81,8 +81,11 @@ static struct metric since_pull = {.name = "vrs_line_seconds_since_pull",
 static struct metric open_files = {
     .name = "vrs_partition_open_files", .help = "Partition files open now", .type = METRIC_GAUGE};
 
-static bool is_ready(void *arg) {
+static bool is_ready(void *arg, char *why, size_t cap)
+{
     (void)arg;
+    if (!ready)
+        (void)snprintf(why, cap, "starting");
     return ready;
 }
 
@@ -161,10 +164,9 @@ static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *faul
     const struct sandbox box = {
         .read_only = {c->cert_file, c->key_file, c->terminal_ca_file, c->line_ca_file,
                       c->line_cert_file, c->line_key_file, c->inbox_key_file, c->snapshot_key_file,
-                      c->data_dir, "/etc", "/usr/lib", "/proc/self",
-                      c->clock_file[0] != '\0' ? c->clock_file : "/dev/urandom", "/dev/urandom"},
-        .read_write = {c->state_dir, "/dev/null"},
-        .socket_file = c->number_socket,
+                      c->data_dir, "/dev/urandom",
+                      c->clock_file[0] != '\0' ? c->clock_file : NULL},
+        .read_write = {c->state_dir},
         .may_connect_inet = true,
         .may_connect_unix = true,
         .may_accept_inet = true,
@@ -222,8 +224,11 @@ static enum vrs_err listen_lgwan(struct server *s, struct tls_server **tls,
                                                 .gate = session_gate,
                                                 .arg = s};
     e = http_listen(s->http, &lgwan, &listener, fault);
+    static struct admin_options admin = {.program = "vrs-server", .ready = is_ready};
+    admin.address = c->admin_address;
+    admin.port = (int)c->admin_port;
     if (e == VRS_OK)
-        e = admin_listen(s->http, c->admin_address, (int)c->admin_port, is_ready, NULL, fault);
+        e = admin_listen(s->http, &admin, &listener, fault);
     return e;
 }
 
@@ -275,7 +280,8 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
         const struct timeval second = {.tv_sec = 1};
         if (gauges.timer != NULL)
             (void)event_add(gauges.timer, &second);
-        pool_warm(s->pool);
+        if (pool_warm(s->pool) != VRS_OK)
+            log_plain(LOG_WARN, "partition.not_warmed");
         ready = true;
         daemon_ready();
         (void)event_base_dispatch(s->base);

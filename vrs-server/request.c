@@ -80,7 +80,7 @@ static enum vrs_err run_logged(struct inside_request *in, struct partition *p) {
         return partition_release(p);
     if (e == ERR_STORAGE || e == ERR_UNKNOWN)
         return e;
-    enum vrs_err undone = partition_undo(p);
+    enum vrs_err undone = partition_rollback_to(p);
     if (undone != VRS_OK)
         return undone;
     undone = inside_log(in, p, NULL, NULL, 0, 0, err_name(e), NULL);
