@@ -22,15 +22,15 @@ struct client_options {
 };
 
 struct client_reply {
-    enum vrs_err err;    /* VRS_OK: an HTTP answer came (look at status); ERR_TIMEOUT: unknown;
-                            ERR_INSIDE_AWAY: could not connect; ERR_PROTOCOL: too big, bad TLS */
-    bool sent;           /* false: the request surely never left */
+    enum vrs_err err; /* VRS_OK: an HTTP answer came (look at status); ERR_TIMEOUT: unknown;
+                         ERR_INSIDE_AWAY: could not connect; ERR_PROTOCOL: too big, bad TLS */
+    bool sent;        /* false: the request surely never left */
     int status;
     const char *content_type; /* borrowed for the call, "" when absent */
-    const void *body;    /* borrowed for the call */
+    const void *body;         /* borrowed for the call */
     size_t len;
     int64_t retry_after_ms; /* -1 when absent */
-    const char *date;    /* Date header, "" when absent */
+    const char *date;       /* Date header, "" when absent */
 };
 
 typedef void client_done_fn(const struct client_reply *reply, void *arg);

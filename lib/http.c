@@ -46,12 +46,11 @@ __attribute__((constructor)) static void install(void) {
 
 static void on_tick(evutil_socket_t fd, short what, void *arg) {
     struct http_server *s = arg;
-    struct http_listener *l;
     int64_t now_ms = clock_mono_ms();
 
     (void)fd;
     (void)what;
-    LIST_FOREACH(l, &s->listeners, link) {
+    for (struct http_listener *l = s->listeners; l != NULL; l = l->next) {
         conn_tick(l, now_ms);
         if (!l->closing)
             (void)evconnlistener_enable(l->socket); /* after on_accept_error */
@@ -93,7 +92,6 @@ enum vrs_err http_server_open(struct event_base *base, struct http_server **out)
     if (s == NULL)
         return ERR_MEMORY;
     s->base = base;
-    LIST_INIT(&s->listeners);
     if (event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s) != 0 ||
         event_add(&s->tick, &every) != 0) {
         free(s);
@@ -119,8 +117,7 @@ static void end_all(struct http_listener *l, enum conn_state state) {
 }
 
 static bool answers_in_flight(const struct http_server *s) {
-    const struct http_listener *l;
-    LIST_FOREACH(l, &s->listeners, link) {
+    for (const struct http_listener *l = s->listeners; l != NULL; l = l->next) {
         if (!TAILQ_EMPTY(&l->list[CONN_BUSY]) || !TAILQ_EMPTY(&l->list[CONN_WRITE]))
             return true;
     }
@@ -129,12 +126,11 @@ static bool answers_in_flight(const struct http_server *s) {
 
 void http_server_close(struct http_server **server, int64_t grace_ms) {
     struct http_server *s = *server;
-    struct http_listener *l;
 
     if (s == NULL)
         return;
     int64_t until_ms = clock_mono_ms() + grace_ms;
-    LIST_FOREACH(l, &s->listeners, link) {
+    for (struct http_listener *l = s->listeners; l != NULL; l = l->next) {
         l->closing = true;
         (void)evconnlistener_disable(l->socket);
         end_all(l, CONN_IDLE);
@@ -144,11 +140,12 @@ void http_server_close(struct http_server **server, int64_t grace_ms) {
         if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
             break;
     }
-    while ((l = LIST_FIRST(&s->listeners)) != NULL) {
+    while (s->listeners != NULL) {
+        struct http_listener *l = s->listeners;
         for (int state = 0; state < CONN_STATES; state++)
             end_all(l, (enum conn_state)state);
         evhttp_free(l->evhttp);
-        LIST_REMOVE(l, link);
+        s->listeners = l->next;
         free(l);
     }
     (void)event_del(&s->tick);
@@ -250,11 +247,12 @@ enum vrs_err http_listen(struct http_server *s, const struct http_listener_optio
     int len = 0, on = 1;
     struct evconnlistener *socket = NULL;
     struct http_listener *l = calloc(1, sizeof *l);
-    enum vrs_err e = l != NULL ? read_address(o, &a, &len, fault)
-                               : err_fail(fault, ERR_MEMORY, "listener %s", o->name);
 
     if (out != NULL)
         *out = NULL;
+    if (l == NULL)
+        return err_fail(fault, ERR_MEMORY, "listener %s", o->name);
+    enum vrs_err e = read_address(o, &a, &len, fault);
     if (e != VRS_OK)
         goto out;
     l->server = s;
@@ -300,12 +298,13 @@ enum vrs_err http_listen(struct http_server *s, const struct http_listener_optio
                                               EVHTTP_REQ_DELETE);
     evhttp_set_bevcb(l->evhttp, on_new_connection, l);
     evhttp_set_gencb(l->evhttp, conn_presented, l);
-    LIST_INSERT_HEAD(&s->listeners, l, link);
+    l->next = s->listeners;
+    s->listeners = l;
     if (out != NULL)
         *out = l;
     return VRS_OK;
 out:
-    if (l != NULL && l->evhttp != NULL)
+    if (l->evhttp != NULL)
         evhttp_free(l->evhttp);
     if (socket != NULL)
         evconnlistener_free(socket);

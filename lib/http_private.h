@@ -60,11 +60,10 @@ enum {
 };
 
 TAILQ_HEAD(conn_list, http_conn);
-LIST_HEAD(listener_list, http_listener);
 
 struct http_server {
     struct event_base *base;
-    struct listener_list listeners;
+    struct http_listener *listeners;
     struct http_conn **by_fd; /* how a connection is found from evhttp's request */
     size_t fds;
     size_t connections;
@@ -74,7 +73,7 @@ struct http_server {
 };
 
 struct http_listener {
-    LIST_ENTRY(http_listener) link;
+    struct http_listener *next;
     struct http_server *server;
     struct http_listener_options o;
     char name[24];

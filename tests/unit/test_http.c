@@ -282,7 +282,7 @@ static void test_no_delay(void **state) {
     char b[4096];
     (void)state;
     struct http_rig_peer p = http_rig_plain();
-    struct sockaddr_in mine, theirs;
+    struct sockaddr_in mine = {0}, theirs = {0};
     socklen_t len = sizeof mine;
     assert_int_equal(getsockname(p.fd, (struct sockaddr *)&mine, &len), 0);
     http_rig_say(&p, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
