@@ -51,14 +51,16 @@ static void written(struct bufferevent *bev, void *arg) {
 }
 
 static void answer(struct connection *c, json_t *reply) {
-    char *text = json_dumps(reply, JSON_COMPACT);
+    struct buffer text;
+    buffer_init(&text, 16 << 20);
+    bool ok = json_write(&text, reply) && buffer_puts(&text, "\n");
     json_decref(reply);
-    if (!c->gone && text != NULL) {
+    if (!c->gone && ok) {
         bufferevent_setcb(c->bev, NULL, written, NULL, c);
-        (void)evbuffer_add_printf(bufferevent_get_output(c->bev), "%s\n", text);
+        (void)evbuffer_add(bufferevent_get_output(c->bev), text.data, text.len);
     }
-    free(text);
-    if (c->gone)
+    buffer_fini(&text);
+    if (c->gone || !ok)
         connection_close(c);
 }
 

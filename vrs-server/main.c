@@ -259,7 +259,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
     const struct daemon_options d = {.program = "vrs-server",
                                      .uid = c->uid,
                                      .dumpable = c->dumpable,
-                                     .max_files = 4 * c->max_open + 16384};
+                                     .max_files = 2 * c->max_open + 6000};
     struct tls_server *tls = NULL;
     enum vrs_err e = daemon_start(&d, fault);
     if (e != VRS_OK)
@@ -271,7 +271,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
     if ((e = check_address(c, fault)) != VRS_OK || (e = load_data(s, fault)) != VRS_OK ||
         (e = enter_sandbox(s, fault)) != VRS_OK)
         return e;
-    if (evthread_use_pthreads() != 0 || (s->base = event_base_new()) == NULL)
+    if (evthread_use_pthreads() != 0 || (s->base = http_base_open()) == NULL)
         return err_fail(fault, ERR_MEMORY, "no event loop");
     if ((e = open_parts(s, fault)) == VRS_OK && (e = listen_lgwan(s, &tls, fault)) == VRS_OK &&
         (e = daemon_signals(s->base, stop, s->base)) == VRS_OK) {

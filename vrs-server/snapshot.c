@@ -156,10 +156,11 @@ static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
         "{s:I,s:s,s:I,s:s,s:o,s:o,s:o}", "version", (json_int_t)m->version, "made_at", now,
         "max_age_s", (json_int_t)s->server->config.snapshot_max_age_s, "inbox_key",
         s->inbox_key_base64, "users", users, "revoked", all.revoked, "system_clients", all.clients);
-    char *text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
+    struct buffer text;
+    buffer_init(&text, MAX_SNAPSHOT_BYTES);
     if (e == VRS_OK)
-        e = text != NULL ? sign_text(m, text) : ERR_MEMORY;
-    free(text);
+        e = doc != NULL && json_write(&text, doc) ? sign_text(m, buffer_cstr(&text)) : ERR_MEMORY;
+    buffer_fini(&text);
     json_decref(doc);
     return e;
 }
@@ -208,6 +209,7 @@ static void make(struct snapshot *s) {
     m->job.run = make_run;
     m->job.done = make_done;
     memcpy(m->job.municipality, REGISTRY, sizeof REGISTRY);
+    m->job.flags = POOL_CREATE; /* the first start makes the registry */
     s->making = pool_submit(s->server->pool, &m->job) == VRS_OK;
     if (!s->making)
         free(m);

@@ -106,9 +106,8 @@ static int command(const char *socket_path, const char *verb, int argc, char **a
         return 1;
     }
     bool ok = json_is_true(json_object_get(reply, "ok"));
-    char *text = json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII * 0);
-    (void)fprintf(ok ? stdout : stderr, "%s\n", text != NULL ? text : "");
-    free(text);
+    (void)json_dumpf(reply, ok ? stdout : stderr, JSON_INDENT(2));
+    (void)fputc('\n', ok ? stdout : stderr);
     json_decref(reply);
     return ok ? 0 : 1;
 }
