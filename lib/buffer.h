@@ -18,7 +18,8 @@ void buffer_init(struct buffer *b, size_t max);
 void buffer_fini(struct buffer *b);  /* wipes and frees */
 void buffer_clear(struct buffer *b); /* wipes the content, keeps the memory and the maximum */
 bool buffer_put(struct buffer *b, const void *p, size_t n);
-/* Appends n bytes that the caller fills; NULL when the buffer failed.  Valid until the next call. */
+/* Appends n bytes that the caller fills; NULL when the buffer failed.  Valid until the next call.
+ */
 uint8_t *buffer_grow(struct buffer *b, size_t n);
 bool buffer_puts(struct buffer *b, const char *s);
 bool buffer_printf(struct buffer *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -27,11 +27,11 @@ struct civil_date clock_date_jst(int64_t utc_ms);
 /* "2021-07-01" → date.  ERR_R110 for a wrong form, ERR_R111 for no such day.  Also accepts
  * YYYYMMDD. */
 VRS_CHECK enum vrs_err clock_parse_date(const char *s, struct civil_date *out);
-void clock_format_date(struct civil_date d, char out[11]);       /* YYYY-MM-DD */
-void clock_format_date_plain(struct civil_date d, char out[9]);  /* YYYYMMDD */
+void clock_format_date(struct civil_date d, char out[11]);          /* YYYY-MM-DD */
+void clock_format_date_plain(struct civil_date d, char out[9]);     /* YYYYMMDD */
 VRS_CHECK bool clock_parse_rfc3339(const char *s, int64_t *utc_ms); /* offset required */
-void clock_format_rfc3339(int64_t utc_ms, char out[25]);         /* 2021-07-01T03:04:05.678Z */
-void clock_format_jst14(int64_t utc_ms, char out[15]);           /* YYYYMMDDHHMMSS in Japan */
+void clock_format_rfc3339(int64_t utc_ms, char out[25]);            /* 2021-07-01T03:04:05.678Z */
+void clock_format_jst14(int64_t utc_ms, char out[15]);              /* YYYYMMDDHHMMSS in Japan */
 int32_t clock_age_years(struct civil_date birth, struct civil_date on);
 
 #endif

@@ -92,8 +92,8 @@ VRS_CHECK enum vrs_err crypto_verify(const uint8_t pub[CRYPTO_ED25519_BYTES], co
 /* argon2id, 19 MiB, t=2, p=1, encoded form.  About 30 ms: workers only. */
 VRS_CHECK enum vrs_err crypto_password_hash(const char *password,
                                             char out[CRYPTO_PASSWORD_HASH_MAX]);
-/* VRS_OK or ERR_BAD_LOGIN (ERR_MEMORY when the 19 MiB are not there); `encoded` NULL hashes against a fixed dummy so that an unknown user
- * costs the same time. */
+/* VRS_OK or ERR_BAD_LOGIN (ERR_MEMORY when the 19 MiB are not there); `encoded` NULL hashes against
+ * a fixed dummy so that an unknown user costs the same time. */
 VRS_CHECK enum vrs_err crypto_password_verify(const char *password, const char *encoded);
 
 /* Text forms.  Hex is lower case; decoding accepts either case.  base64 is standard with padding,

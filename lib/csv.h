@@ -19,8 +19,8 @@ enum csv_encoding { CSV_UNDECIDED, CSV_UTF8, CSV_CP932 };
 struct csv_row {
     uint64_t number; /* the row a spreadsheet shows: the header is 1 */
     size_t cells;
-    char **cell;     /* UTF-8, NUL-terminated; borrowed for the call */
-    bool has_gaiji;  /* a private-use character is inside */
+    char **cell;    /* UTF-8, NUL-terminated; borrowed for the call */
+    bool has_gaiji; /* a private-use character is inside */
 };
 
 /* Return VRS_OK to go on; anything else stops the reading and is returned by csv_feed. */

@@ -14,9 +14,9 @@ struct event_base;
 
 struct daemon_options {
     const char *program;
-    int64_t uid;          /* > 0: become this uid and gid when started as root; 0: stay */
-    bool dumpable;        /* development: allow core dumps and tracing (tests of proofs) */
-    int64_t max_files;    /* raise RLIMIT_NOFILE to this */
+    int64_t uid;       /* > 0: become this uid and gid when started as root; 0: stay */
+    bool dumpable;     /* development: allow core dumps and tracing (tests of proofs) */
+    int64_t max_files; /* raise RLIMIT_NOFILE to this */
 };
 
 VRS_CHECK enum vrs_err daemon_start(const struct daemon_options *o, struct vrs_fault *fault);

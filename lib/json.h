@@ -13,7 +13,13 @@
 
 enum { JSON_MAX_DEPTH = 16 };
 
-enum json_kind { JSON_FIELD_STR, JSON_FIELD_INT, JSON_FIELD_BOOL, JSON_FIELD_OBJECT, JSON_FIELD_ARRAY };
+enum json_kind {
+    JSON_FIELD_STR,
+    JSON_FIELD_INT,
+    JSON_FIELD_BOOL,
+    JSON_FIELD_OBJECT,
+    JSON_FIELD_ARRAY
+};
 
 struct json_field {
     const char *name;
@@ -32,16 +38,20 @@ struct json_field {
 };
 
 #define JF_STR(n, req, max, target)                                                                \
-    {.name = (n), .kind = JSON_FIELD_STR, .required = (req), .max_bytes = (max), .out.str = (target)}
+    {                                                                                              \
+        .name = (n), .kind = JSON_FIELD_STR, .required = (req), .max_bytes = (max),                \
+        .out.str = (target)                                                                        \
+    }
 #define JF_OBJECT(n, req, target)                                                                  \
-    {.name = (n), .kind = JSON_FIELD_OBJECT, .required = (req), .out.value = (target)}
+    { .name = (n), .kind = JSON_FIELD_OBJECT, .required = (req), .out.value = (target) }
 #define JF_ARRAY(n, req, target)                                                                   \
-    {.name = (n), .kind = JSON_FIELD_ARRAY, .required = (req), .out.value = (target)}
+    { .name = (n), .kind = JSON_FIELD_ARRAY, .required = (req), .out.value = (target) }
 #define JF_INT(n, req, target)                                                                     \
-    {.name = (n), .kind = JSON_FIELD_INT, .required = (req), .out.num = (target)}
+    { .name = (n), .kind = JSON_FIELD_INT, .required = (req), .out.num = (target) }
 #define JF_BOOL(n, req, target)                                                                    \
-    {.name = (n), .kind = JSON_FIELD_BOOL, .required = (req), .out.flag = (target)}
-#define JF_END {.name = NULL}
+    { .name = (n), .kind = JSON_FIELD_BOOL, .required = (req), .out.flag = (target) }
+#define JF_END                                                                                     \
+    { .name = NULL }
 
 /* A new reference in *out, or ERR_BAD_JSON / ERR_TOO_DEEP (duplicates, NUL, trailing bytes, invalid
  * UTF-8 are bad).  The fault text gives the position, not the content. */

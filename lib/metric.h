@@ -16,10 +16,10 @@ struct metric {
     const char *help;
     const char *label; /* e.g. outcome="recorded", or NULL */
     enum { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM } type;
-    _Atomic int64_t value;              /* counter, gauge; histogram: count */
-    _Atomic int64_t sum_us;             /* histogram */
+    _Atomic int64_t value;                  /* counter, gauge; histogram: count */
+    _Atomic int64_t sum_us;                 /* histogram */
     _Atomic int64_t bucket[METRIC_BUCKETS]; /* le = 100 µs × 2^i, last +Inf */
-    struct metric *next;                /* registry */
+    struct metric *next;                    /* registry */
     atomic_flag registered;
 };
 

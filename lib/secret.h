@@ -13,7 +13,7 @@ struct secret_key {
     uint8_t bytes[32];
 };
 
-void secret_wipe(void *p, size_t n); /* not optimised away */
+void secret_wipe(void *p, size_t n);                       /* not optimised away */
 bool secret_equal(const void *a, const void *b, size_t n); /* constant time */
 
 /* Locked, dump-excluded memory for long-lived keys (mlock + MADV_DONTDUMP; when the lock limit is
