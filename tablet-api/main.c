@@ -328,7 +328,7 @@ static void close_parts(struct tablet *t) {
 
 static enum vrs_err run(struct tablet *t, struct listeners *l, struct vrs_fault *fault) {
     const struct timeval second = {.tv_sec = 1};
-    if (evthread_use_pthreads() != 0 || (t->base = event_base_new()) == NULL)
+    if (evthread_use_pthreads() != 0 || (t->base = http_base_open()) == NULL)
         return err_fail(fault, ERR_MEMORY, "no event loop");
     enum vrs_err e = open_parts(t);
     if (e != VRS_OK)
