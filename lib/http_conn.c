@@ -402,7 +402,7 @@ void conn_presented(struct evhttp_request *evreq, void *arg) {
         http_problem(rq, ERR_TOO_LARGE, NULL, NULL);
     } else if (rq->match.route == NULL) {
         http_problem(rq, rq->match.other_method ? ERR_NO_METHOD : ERR_NOT_FOUND, NULL, NULL);
-    } else {
+    } else if (c->listener->o.gate == NULL || c->listener->o.gate(rq)) {
         rq->match.route->handle(rq);
     }
 }

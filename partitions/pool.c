@@ -485,7 +485,7 @@ enum vrs_err pool_open(struct event_base *base, const struct pool_options *o, st
         metric_register(shown[i]);
     for (unsigned i = 0; i < o->workers; i++) {
         struct pool_worker *w = &p->workers[i];
-        char name[16];
+        char name[32];
         w->pool = p;
         w->index = i;
         (void)snprintf(name, sizeof name, "partition-%u", i);
