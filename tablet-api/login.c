@@ -151,7 +151,7 @@ static void names_of(const struct attempt *a, struct names *n) {
 }
 
 static bool allowed(struct login *l, const struct attempt *a, int64_t *retry_ms) {
-    struct names n;
+    struct names n = {0};
     unsigned in_flight = 0;
     names_of(a, &n);
     *retry_ms = 1000;
@@ -163,7 +163,7 @@ static bool allowed(struct login *l, const struct attempt *a, int64_t *retry_ms)
 }
 
 static void count_failure(struct login *l, const struct attempt *a) {
-    struct names n;
+    struct names n = {0};
     names_of(a, &n);
     throttle_count(l->tries, n.account);
     throttle_count(l->tries, n.terminal);
