@@ -536,11 +536,13 @@ static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
     struct coupon coupon;
     struct person holder;
     struct vrs_fault fault = {0};
-    char aad[40], text[32] = "";
+    struct buffer aad;
+    char text[32] = "";
     memset(&holder, 0, sizeof holder);
-    int aad_len = snprintf(aad, sizeof aad, "query%llu", (unsigned long long)q->id);
+    buffer_init(&aad, 64);
+    line_query_aad(q->id, &aad);
     buffer_init(&line, sizeof text - 1);
-    enum vrs_err e = crypto_opener_unseal(q->line->opener[job->worker_index], aad, (size_t)aad_len,
+    enum vrs_err e = crypto_opener_unseal(q->line->opener[job->worker_index], aad.data, aad.len,
                                           q->sealed, q->sealed_len, &line);
     if (e == VRS_OK && line.len > 0)
         memcpy(text, line.data, line.len);
@@ -561,6 +563,7 @@ static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
     if (e == VRS_OK)
         e = access_log_append(p, &entry, NULL);
     person_wipe(&holder);
+    buffer_fini(&aad);
     buffer_fini(&line);
     secret_wipe(text, sizeof text);
     return e;
