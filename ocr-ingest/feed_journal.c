@@ -303,15 +303,17 @@ enum vrs_err feed_journal_key(struct feed_journal *j, uint64_t row, const void *
     uint8_t mac[CRYPTO_HASH_BYTES];
     crypto_hmac_sha256(j->key.bytes, sizeof j->key.bytes, content, len, mac);
     const struct feed_entry *known = feed_journal_find(j, row);
-    if (known != NULL && memcmp(known->mac, mac, FEED_MAC_BYTES) == 0) {
+    bool same = known != NULL && memcmp(known->mac, mac, FEED_MAC_BYTES) == 0;
+    if (same)
         memcpy(key, known->key, FEED_KEY_SIZE);
+    if (same && known->state != FEED_REFUSED)
         return VRS_OK;
-    }
     if (known != NULL && known->state != FEED_REFUSED)
         return err_fail(fault, ERR_R141, "row %" PRIu64, row); /* J2 */
     char hex[2 * FEED_MAC_BYTES + 1];
     char text[LINE_MAX_BYTES];
-    crypto_uuid4(key);
+    if (!same)
+        crypto_uuid4(key);
     crypto_hex(mac, FEED_MAC_BYTES, hex);
     if (row == 0 || !take_key(j, row, key, hex))
         return err_fail(fault, row >= ROWS_MAX ? ERR_F008 : ERR_MEMORY, "row %" PRIu64, row);
