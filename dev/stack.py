@@ -314,7 +314,7 @@ class Stack:
         users, terminals, samples = [], [], []
         for i in (1, 2):
             terminals.append(self.add_terminal(f"tablet-{i}", "tablet", "131032"))
-        terminals.append(self.add_terminal("reader-1", "system", "131032", rights="dose.post"))
+        terminals.append(self.add_terminal("reader-1", "system", "131032", rights="dose.post receipt.read"))
         for code, town in TOWNS.items():
             terminals.append(self.add_terminal(f"lgwan-{code}", "lgwan", code))
             users.append(self.add_user(f"{town}-approver", code, ["municipal_approver"],

@@ -17,7 +17,9 @@ static const struct {
     right_mask rights;
     bool municipal;
 } roles[] = {
-    {"site_staff", R(RIGHT_DOSE_POST) | R(RIGHT_COUPON_CHECK), false},
+    {"site_staff",
+     R(RIGHT_DOSE_POST) | R(RIGHT_DOSE_CANCEL) | R(RIGHT_RECEIPT_READ) | R(RIGHT_COUPON_CHECK),
+     false},
     {"municipal_staff",
      R(RIGHT_RESIDENT_READ) | R(RIGHT_RESIDENT_REGISTER) | R(RIGHT_DOSE_READ) |
          R(RIGHT_DOSE_CORRECT) | R(RIGHT_INQUIRE) | R(RIGHT_NUMBER_SEARCH) |
@@ -28,7 +30,7 @@ static const struct {
      R(RIGHT_APPROVE_USER) | R(RIGHT_INQUIRY_APPROVE) | R(RIGHT_LOG_READ) | R(RIGHT_ERASE) |
          R(RIGHT_RESIDENT_READ) | R(RIGHT_DOSE_READ) | R(RIGHT_PROVISION_READ),
      true},
-    {"system_client", R(RIGHT_DOSE_POST), false},
+    {"system_client", R(RIGHT_DOSE_POST) | R(RIGHT_DOSE_CANCEL) | R(RIGHT_RECEIPT_READ), false},
     {"prefecture", R(RIGHT_STATISTICS), false},
     {"nation", R(RIGHT_STATISTICS), false},
     {"operator", 0, false},

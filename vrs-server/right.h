@@ -27,6 +27,8 @@
     X(RIGHT_STATISTICS, "statistics")                                                              \
     /* Internet side, only ever in the snapshot */                                                 \
     X(RIGHT_DOSE_POST, "dose.post")                                                                \
+    X(RIGHT_DOSE_CANCEL, "dose.cancel")                                                            \
+    X(RIGHT_RECEIPT_READ, "receipt.read")                                                          \
     X(RIGHT_COUPON_CHECK, "coupon.check")
 
 enum right {
