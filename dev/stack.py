@@ -171,6 +171,8 @@ class Stack:
     # --- processes ---
 
     def start_one(self, name):
+        if name == "vrs-number" and os.path.exists(self.path("sock", "number.sock")):
+            os.unlink(self.path("sock", "number.sock"))  # a stale one would look ready
         log = open(self.path("log", name + ".log"), "ab")
         env = dict(os.environ, VRS_DIE_WITH_PARENT="1")
         self.processes[name] = subprocess.Popen(

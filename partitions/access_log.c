@@ -5,12 +5,16 @@
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
+#include "lib/metric.h"
 #include "lib/secret.h"
 #include "lib/wire.h"
 #include "partitions/fields.h"
 #include "partitions/person.h"
 
 enum { DETAIL_BYTES = 1024, FOUR_ITEMS_BYTES = 1200 };
+
+static struct metric entries = {
+    .name = "vrs_log_entries_total", .help = "Access log entries appended", .type = METRIC_COUNTER};
 
 /* The entry as it is sealed. */
 struct stored {
@@ -148,6 +152,8 @@ enum vrs_err access_log_append(struct partition *p, const struct log_entry *entr
         e = add_subject_row(p, &entry->subjects[i], r.order);
     if (seq != NULL)
         *seq = r.order;
+    if (e == VRS_OK)
+        metric_add(&entries, 1);
     record_fini(&r);
     secret_wipe(&s, sizeof s);
     return e;

@@ -4,6 +4,7 @@
 #define VRS_SERVER_HANDLERS_H
 
 struct http_request;
+struct server;
 
 /* residents.c */
 void residents_search(struct http_request *rq);
@@ -35,6 +36,7 @@ void inquiries_take_over(struct http_request *rq);
 void held_list_get(struct http_request *rq);
 void held_approve(struct http_request *rq);
 void held_refuse(struct http_request *rq);
+void inquiries_sweep(struct server *server); /* every minute: results whose time has come */
 /* records.c: provisions and the access log */
 void provisions_list(struct http_request *rq);
 void access_log_list(struct http_request *rq);

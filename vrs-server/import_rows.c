@@ -172,6 +172,8 @@ static enum vrs_err read_resident(struct import_context *x, char **c, struct res
 struct holder {
     struct person person; /* version 0: new */
     bool found, has_coupon, has_number;
+    bool has_orphan; /* the number was put, but its record never committed: the row is used again */
+    struct record_id orphan;
 };
 
 static enum vrs_err not_found_ok(enum vrs_err e, bool *found) {
@@ -181,23 +183,23 @@ static enum vrs_err not_found_ok(enum vrs_err e, bool *found) {
 
 /* Whose number is it: in this slice's drawn ones, or in vrs-number. */
 static enum vrs_err number_holder(struct import_context *x, const struct personal_number *n,
-                                  struct record_id *person, bool *found) {
+                                  struct holder *h, struct record_id *person) {
     const struct number_access why = {
         .right = "resident.register", .purpose = "register", .user = x->who.user};
-    struct record_id row;
-    *found = false;
     for (size_t i = 0; x->numbers != NULL && i < x->numbers->count; i++) {
         if (memcmp(x->numbers->number[i].digits, n->digits, sizeof n->digits) == 0) {
             *person = x->numbers->person[i];
-            *found = true;
+            h->has_number = true;
             return VRS_OK;
         }
     }
     enum vrs_err e = number_match(x->server->number[x->worker_index], partition_code(x->partition),
-                                  n, &why, &row);
-    if (e == VRS_OK) /* a number whose record never committed is an orphan: nobody's */
-        e = number_link_person(x->partition, &row, person);
-    return not_found_ok(e, found);
+                                  n, &why, &h->orphan);
+    if (e != VRS_OK)
+        return e == ERR_NOT_FOUND ? VRS_OK : e;
+    e = not_found_ok(number_link_person(x->partition, &h->orphan, person), &h->has_number);
+    h->has_orphan = e == VRS_OK && !h->has_number;
+    return e;
 }
 
 /* Finds the person: 宛名番号 first, then the coupon, then the number; they must agree. */
@@ -221,7 +223,7 @@ static enum vrs_err find_holder(struct import_context *x, const struct resident 
         e = not_found_ok(person_get(p, &coupon.person, &h->person), &h->found);
     }
     if (e == VRS_OK && r->number.digits[0] != '\0')
-        e = number_holder(x, &r->number, &owner, &h->has_number);
+        e = number_holder(x, &r->number, h, &owner);
     if (e == VRS_OK && h->has_number) {
         if (h->found ? !record_id_equal(&owner, &h->person.id) : r->person.addressee[0] != '\0') {
             *column = resident_columns[R_NUMBER];
@@ -299,7 +301,9 @@ static enum vrs_err store_resident(struct import_context *x, const struct reside
         e = person_put(x->partition, &h->person);
     if (e == VRS_OK && r->coupon.digits[0] != '\0' && !h->has_coupon)
         e = store_coupon(x, r, &h->person);
-    if (e == VRS_OK && r->number.digits[0] != '\0' && !h->has_number)
+    if (e == VRS_OK && h->has_orphan)
+        e = number_link_add(x->partition, &h->orphan, &h->person.id);
+    else if (e == VRS_OK && r->number.digits[0] != '\0' && !h->has_number)
         e = draw_number(x, r, &h->person);
     return e;
 }

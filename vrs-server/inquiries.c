@@ -14,6 +14,7 @@
  *  Q3  unknown person and wrong town are the same path after the look-up (C81).
  *  Q4  an inquiry that a crash cut off is ABORTED at the next open and asked again by a person. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
@@ -384,15 +385,33 @@ static enum vrs_err provide_run(struct inside_request *in, struct partition *p) 
     return e;
 }
 
-static void provide_done(struct inside_request *in) {
+static void provided(struct inside_request *in) {
     struct ask *a = in->own;
-    enum vrs_err e = in->job.err;
     secret_wipe(&a->number, sizeof a->number); /* Q1 */
-    if (e == ERR_NOT_FOUND)                    /* no such file: nobody was ever registered there */
-        a->result = INQUIRY_NO_MATCH;
-    else if (e != VRS_OK)
+    if (in->job.err != VRS_OK)
         a->result = INQUIRY_ABORTED;
     inside_step(in, in->session.municipality, 0, result_run, result_done);
+}
+
+/* No such file: nobody was ever registered there.  The same work is done as for a miss in a file
+ * (the question to vrs-number, a count, a commit), so that the time tells nothing (C81); the count
+ * stands at the asker, since the other side has no file and gets none. */
+static enum vrs_err nowhere_run(struct inside_request *in, struct partition *own) {
+    struct ask *a = in->own;
+    struct record_id row;
+    const struct number_access why = {
+        .right = "inquire", .purpose = a->q.purpose, .user = in->session.user};
+    a->result = INQUIRY_NO_MATCH;
+    enum vrs_err e =
+        number_match(in->server->number[in->job.worker_index], a->from, &a->number, &why, &row);
+    return e == VRS_OK || e == ERR_NOT_FOUND ? count_miss(own, in->session.municipality) : e;
+}
+
+static void provide_done(struct inside_request *in) {
+    if (in->job.err == ERR_NOT_FOUND)
+        inside_step(in, in->session.municipality, 0, nowhere_run, provided);
+    else
+        provided(in);
 }
 
 /* --- step 1, at the asker --- */
@@ -821,6 +840,42 @@ static void decide(struct http_request *rq, bool approve) {
 
 void held_approve(struct http_request *rq) {
     decide(rq, true);
+}
+
+/* --- keeping time: results delete themselves (C88), whoever looks or not --- */
+
+struct sweep_job {
+    struct pool_job job; /* first */
+    uint64_t expired;
+};
+
+static enum vrs_err expire_run(struct pool_job *job, struct partition *p) {
+    return inquiries_expire(p, clock_now_ms(), &((struct sweep_job *)job)->expired);
+}
+
+static void expire_done(struct pool_job *job) {
+    const struct sweep_job *s = (const struct sweep_job *)job;
+    if (s->expired > 0)
+        log_event(LOG_INFO, "inquiry.expired", LF_STR("municipality", job->municipality),
+                  LF_INT("count", s->expired));
+    free(job);
+}
+
+void inquiries_sweep(struct server *server) {
+    size_t n = pool_list(server->pool, NULL, 0);
+    char(*codes)[7] = n > 0 ? calloc(n, sizeof *codes) : NULL;
+    n = codes != NULL ? pool_list(server->pool, codes, n) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct sweep_job *s = calloc(1, sizeof *s);
+        if (s == NULL)
+            break;
+        memcpy(s->job.municipality, codes[i], sizeof s->job.municipality);
+        s->job.run = expire_run;
+        s->job.done = expire_done;
+        if (pool_submit(server->pool, &s->job) != VRS_OK)
+            free(s);
+    }
+    free(codes);
 }
 
 void held_refuse(struct http_request *rq) {

@@ -20,10 +20,12 @@
 #include "lib/tls.h"
 #include "partitions/exchange.h"
 #include "vrs-server/control.h"
+#include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
+#include "vrs-server/sweep.h"
 
 #define STR(name, def, help)                                                                       \
     { #name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help }
@@ -81,8 +83,7 @@ static struct metric since_pull = {.name = "vrs_line_seconds_since_pull",
 static struct metric open_files = {
     .name = "vrs_partition_open_files", .help = "Partition files open now", .type = METRIC_GAUGE};
 
-static bool is_ready(void *arg, char *why, size_t cap)
-{
+static bool is_ready(void *arg, char *why, size_t cap) {
     (void)arg;
     if (!ready)
         (void)snprintf(why, cap, "starting");
@@ -91,15 +92,18 @@ static bool is_ready(void *arg, char *why, size_t cap)
 
 struct gauges {
     struct event *timer;
+    unsigned seconds;
     const struct tls_server *tls;
 };
 
 static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
-    const struct gauges *g = arg;
+    struct gauges *g = arg;
     metric_set(&cert_days, tls_server_days_left(g->tls));
     metric_set(&since_pull, line_out_seconds_since_pull(server.line));
     metric_set(&open_files, (int64_t)pool_open_files(server.pool));
+    if (++g->seconds % 60 == 0)
+        inquiries_sweep(&server);
 }
 
 /* A crash may have cut inquiries off: nobody waits for them any more, a person asks again. */
@@ -164,8 +168,7 @@ static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *faul
     const struct sandbox box = {
         .read_only = {c->cert_file, c->key_file, c->terminal_ca_file, c->line_ca_file,
                       c->line_cert_file, c->line_key_file, c->inbox_key_file, c->snapshot_key_file,
-                      c->data_dir, "/dev/urandom",
-                      c->clock_file[0] != '\0' ? c->clock_file : NULL},
+                      c->data_dir, "/dev/urandom", c->clock_file[0] != '\0' ? c->clock_file : NULL},
         .read_write = {c->state_dir},
         .may_connect_inet = true,
         .may_connect_unix = true,
@@ -282,6 +285,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
             (void)event_add(gauges.timer, &second);
         if (pool_warm(s->pool) != VRS_OK)
             log_plain(LOG_WARN, "partition.not_warmed");
+        sweep_orphans(s);
         ready = true;
         daemon_ready();
         (void)event_base_dispatch(s->base);

@@ -1,0 +1,74 @@
+#include "vrs-server/sweep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "partitions/person.h"
+
+struct sweep {
+    struct pool_job job; /* first */
+    struct server *server;
+    struct partition *partition;
+    struct record_id *orphan;
+    size_t count, cap;
+};
+
+static enum vrs_err see_row(const struct record_id *row, void *arg) {
+    struct sweep *s = arg;
+    struct record_id person;
+    enum vrs_err e = number_link_person(s->partition, row, &person);
+    if (e != ERR_NOT_FOUND)
+        return e;
+    if (s->count == s->cap) {
+        size_t cap = s->cap == 0 ? 64 : 2 * s->cap;
+        struct record_id *grown = realloc(s->orphan, cap * sizeof *grown);
+        if (grown == NULL)
+            return ERR_MEMORY;
+        s->orphan = grown;
+        s->cap = cap;
+    }
+    s->orphan[s->count++] = *row;
+    return VRS_OK;
+}
+
+static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
+    struct sweep *s = (struct sweep *)job;
+    struct number_client *client = s->server->number[job->worker_index];
+    s->partition = p;
+    s->count = 0;
+    enum vrs_err e = number_list(client, job->municipality, see_row, s);
+    for (size_t i = 0; i < s->count && e == VRS_OK; i++)
+        e = number_erase(client, job->municipality, &s->orphan[i]);
+    return e == ERR_NOT_FOUND ? VRS_OK : e; /* no number there yet */
+}
+
+static void sweep_done(struct pool_job *job) {
+    struct sweep *s = (struct sweep *)job;
+    if (job->err != VRS_OK)
+        log_event(LOG_WARN, "number.sweep_failed", LF_STR("municipality", job->municipality),
+                  LF_ERR(job->err));
+    else if (s->count > 0)
+        log_event(LOG_INFO, "number.orphans_swept", LF_STR("municipality", job->municipality),
+                  LF_INT("count", s->count));
+    free(s->orphan);
+    free(s);
+}
+
+void sweep_orphans(struct server *server) {
+    size_t n = pool_list(server->pool, NULL, 0);
+    char(*codes)[7] = n > 0 ? calloc(n, sizeof *codes) : NULL;
+    n = codes != NULL ? pool_list(server->pool, codes, n) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct sweep *s = calloc(1, sizeof *s);
+        if (s == NULL)
+            break;
+        s->server = server;
+        memcpy(s->job.municipality, codes[i], sizeof s->job.municipality);
+        s->job.run = sweep_run;
+        s->job.done = sweep_done;
+        if (pool_submit(server->pool, &s->job) != VRS_OK)
+            free(s);
+    }
+    free(codes);
+}
