@@ -59,13 +59,15 @@ def others_may_pass(path):
 
 class Stack:
     """`build`: folder of the programs; `count`: residents a town; `fixed_ports`: try the usual ones
-    first; `overrides`: {program: {key: value}} for the configuration files."""
+    first; `overrides`: {program: {key: value}} for the configuration files; `valid_from`: first day
+    (YYYY-MM-DD) of certificates, for a run whose clock is set back."""
 
-    def __init__(self, home, build=None, count=20000, fixed_ports=False, overrides=None, say=print):
+    def __init__(self, home, build=None, count=20000, fixed_ports=False, overrides=None, say=print,
+                 valid_from=""):
         self.home = os.path.abspath(home)
         self.build = build or os.path.join(ROOT, "build")
         self.count, self.fixed_ports, self.say = count, fixed_ports, say
-        self.overrides = overrides or {}
+        self.overrides, self.valid_from = overrides or {}, valid_from
         self.processes, self.ports, self.stopping = {}, {}, False
         self.separate = os.geteuid() == 0 and others_may_pass(self.home) and others_may_pass(ROOT)
 
@@ -98,7 +100,8 @@ class Stack:
         if os.path.exists(self.path("pki", "ca.pem")):
             return
         os.makedirs(self.home, exist_ok=True)
-        self.vrsctl("init", self.home, f"server={OUTSIDE},localhost", f"inside={INSIDE}")
+        self.vrsctl("init", self.home, f"server={OUTSIDE},localhost", f"inside={INSIDE}",
+                    f"valid_from={self.valid_from}")
         if self.separate:
             self.give_away()
 
@@ -303,7 +306,8 @@ class Stack:
 
     def add_terminal(self, name, kind, code="", days=365, rights=""):
         self.vrsctl("-s", self.control, "terminal.issue", f"dir={self.home}", f"name={name}",
-                    f"kind={kind}", f"municipality_code={code}", f"days={days}", f"rights={rights}")
+                    f"kind={kind}", f"municipality_code={code}", f"days={days}", f"rights={rights}",
+                    f"valid_from={self.valid_from}")
         t = {"name": name, "side": "lgwan" if kind == "lgwan" else "internet",
              "cert": self.path("pki", name + ".pem"), "key": self.path("pki", name + ".key")}
         if code:

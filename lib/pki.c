@@ -136,7 +136,7 @@ static X509 *new_cert(const struct pki_subject *subject, EVP_PKEY *key, int days
         goto out;
     random[0] = (unsigned char)((random[0] & 0x7f) | 0x40); /* positive, of one length */
     serial = BN_bin2bn(random, sizeof random, NULL);
-    time_t begin = now - BACKDATE_S;
+    time_t begin = subject->begins_ms != 0 ? (time_t)(subject->begins_ms / 1000) : now - BACKDATE_S;
     time_t end = now + (time_t)days * DAY_S;
     if (end <= begin)
         begin = end - DAY_S;

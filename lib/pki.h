@@ -15,6 +15,7 @@ struct pki_subject {
     const char *name;         /* CN */
     const char *municipality; /* O, may be NULL */
     const char *kind;         /* OU, may be NULL */
+    int64_t begins_ms; /* valid from; 0: now (a demonstration's clock may run years behind) */
 };
 
 /* Writes cert and key as PEM (key 0600) with O_EXCL: never overwrites. */

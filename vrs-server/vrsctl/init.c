@@ -31,6 +31,19 @@ static const char *word(int argc, char **argv, const char *name, const char *oth
     return otherwise;
 }
 
+/* valid_from=YYYY-MM-DD, for a stack whose clock is set back; "" or absent: from now. */
+static enum vrs_err valid_from(int argc, char **argv, int64_t *begins_ms, struct vrs_fault *fault) {
+    struct civil_date day;
+    const char *text = word(argc, argv, "valid_from", "");
+    *begins_ms = 0;
+    if (text[0] == '\0')
+        return VRS_OK;
+    if (clock_parse_date(text, &day) != VRS_OK)
+        return err_fail(fault, ERR_BAD_FIELD, "valid_from is not a date");
+    *begins_ms = (int64_t)day.days * 86400000;
+    return VRS_OK;
+}
+
 static enum vrs_err make_dir(const char *dir, const char *name, struct vrs_fault *fault) {
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -86,10 +99,12 @@ static enum vrs_err issue(const char *dir, const char *ca, const char *file,
 }
 
 static enum vrs_err make_servers(const char *dir, const char *server, const char *inside,
-                                 struct vrs_fault *fault) {
-    const struct pki_subject outer = {.name = "tablet-api"}, inner = {.name = "vrs-server"};
-    const struct pki_subject line = {.name = "tablet-api line"};
-    const struct pki_subject puller = {.name = "vrs-server", .kind = "line"};
+                                 int64_t begins_ms, struct vrs_fault *fault) {
+    const struct pki_subject outer = {.name = "tablet-api", .begins_ms = begins_ms};
+    const struct pki_subject inner = {.name = "vrs-server", .begins_ms = begins_ms};
+    const struct pki_subject line = {.name = "tablet-api line", .begins_ms = begins_ms};
+    const struct pki_subject puller = {
+        .name = "vrs-server", .kind = "line", .begins_ms = begins_ms};
     enum vrs_err e = issue(dir, "ca", "tablet-api", &outer, server, SERVER_DAYS, fault);
     if (e == VRS_OK)
         e = issue(dir, "ca", "vrs-server", &inner, inside, SERVER_DAYS, fault);
@@ -141,7 +156,8 @@ int vrsctl_init(int argc, char **argv) {
                                        "vrs-number"};
     const char *dir = argv[0];
     struct vrs_fault fault = {0};
-    enum vrs_err e = VRS_OK;
+    int64_t begins_ms;
+    enum vrs_err e = valid_from(argc, argv, &begins_ms, &fault);
     for (size_t i = 0; e == VRS_OK && i < sizeof dirs / sizeof *dirs; i++)
         e = make_dir(dir, dirs[i], &fault);
     if (e == VRS_OK)
@@ -150,7 +166,7 @@ int vrsctl_init(int argc, char **argv) {
         e = make_authorities(dir, &fault);
     if (e == VRS_OK)
         e = make_servers(dir, word(argc, argv, "server", "127.0.0.1,localhost"),
-                         word(argc, argv, "inside", "127.0.0.2"), &fault);
+                         word(argc, argv, "inside", "127.0.0.2"), begins_ms, &fault);
     if (e != VRS_OK)
         return fail(&fault);
     (void)printf("keys and certificates are in %s\n", dir);
@@ -203,9 +219,11 @@ int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
     }
     const char *ca = inside ? "ca-lgwan" : "ca-tablets";
     struct pki_paths p = pki_paths(dir, name), by = pki_paths(dir, ca);
-    const struct pki_subject subject = {
+    struct pki_subject subject = {
         .name = name, .municipality = code[0] != '\0' ? code : NULL, .kind = kind};
-    enum vrs_err e = issue(dir, ca, name, &subject, NULL, days, &fault);
+    enum vrs_err e = valid_from(argc, argv, &subject.begins_ms, &fault);
+    if (e == VRS_OK)
+        e = issue(dir, ca, name, &subject, NULL, days, &fault);
     if (e == VRS_OK)
         e = pki_cert_info(p.cert, serial, &not_after_ms, &fault);
     if (e == VRS_OK && password != NULL) {

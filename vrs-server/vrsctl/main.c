@@ -14,7 +14,7 @@
 enum { MAX_REPLY_BYTES = 16 << 20, MAX_SECRET_BYTES = 512 };
 
 static const char usage[] =
-    "usage: vrsctl init DIR [server=ADDRESSES] [inside=ADDRESSES]\n"
+    "usage: vrsctl init DIR [server=ADDRESSES] [inside=ADDRESSES] [valid_from=YYYY-MM-DD]\n"
     "       vrsctl municipalities FILE.csv\n"
     "       vrsctl -s CONTROL.SOCK COMMAND [name=value ...]\n"
     "\n"
@@ -25,7 +25,8 @@ static const char usage[] =
     "  user.approve application_id= by=APPROVER         makes the account (another person)\n"
     "  user.disable user_id=      user.list\n"
     "  terminal.issue dir=PKI name= kind=tablet|reader|system|lgwan municipality_code=\n"
-    "             [days=365] [rights=] [p12_password=-] makes certificate and key, registers it\n"
+    "             [days=365] [valid_from=] [rights=] [p12_password=-]\n"
+    "                                                   makes certificate and key, registers it\n"
     "  terminal.revoke name=      terminal.list\n"
     "  keys.status municipality_code=                   states of data keys\n"
     "  log.verify municipality_code=                    sequence, leaves, chain, seals\n"
