@@ -77,12 +77,9 @@ static bool ready;
 static struct metric cert_days = {.name = "vrs_certificate_days_left",
                                   .help = "Days until the LG-WAN certificate ends",
                                   .type = METRIC_GAUGE};
-static struct metric since_pull = {.name = "vrs_line_seconds_since_pull",
+static struct metric since_pull = {.name = "vrs_line_since_pull_seconds",
                                    .help = "Seconds since the last answered pull",
                                    .type = METRIC_GAUGE};
-static struct metric open_files = {
-    .name = "vrs_partition_open_files", .help = "Partition files open now", .type = METRIC_GAUGE};
-
 static bool is_ready(void *arg, char *why, size_t cap) {
     (void)arg;
     if (!ready)
@@ -101,7 +98,6 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     struct gauges *g = arg;
     metric_set(&cert_days, tls_server_days_left(g->tls));
     metric_set(&since_pull, line_out_seconds_since_pull(server.line));
-    metric_set(&open_files, (int64_t)pool_open_files(server.pool));
     if (++g->seconds % 60 == 0)
         inquiries_sweep(&server);
 }
