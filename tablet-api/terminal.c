@@ -24,8 +24,7 @@ static bool refuse(struct http_request *rq, const struct caller *c, enum vrs_err
                                     .staff = c->staff,
                                     .source = http_peer_address(rq),
                                     .thin = true};
-    if (event != NULL)
-        event_note(t->events, &note);
+    event_note(t->events, &note);
     http_problem(rq, e, NULL, NULL);
     return false;
 }
@@ -71,6 +70,13 @@ static enum vrs_err identify(struct http_request *rq, struct caller *c) {
     return VRS_OK;
 }
 
+static const char *event_of(enum vrs_err e, const struct tls_peer *peer) {
+    if (e == ERR_SESSION_ENDED)
+        return "session.not_valid";
+    bool tablet = strcmp(peer->kind, "tablet") == 0;
+    return tablet ? "session.missing" : "system.refused"; /* C21, C30: told inwards */
+}
+
 /* `staff` and `municipality` point into the snapshot, which may be replaced while an answer is
  * waited for. */
 static bool keep(struct http_request *rq, struct caller *c) {
@@ -95,7 +101,7 @@ bool terminal_gate(struct http_request *rq) {
         return refuse(rq, c, ERR_TERMINAL_REVOKED, "terminal.revoked_used");
     enum vrs_err e = identify(rq, c);
     if (e != VRS_OK)
-        return refuse(rq, c, e, e == ERR_SESSION_ENDED ? "session.not_valid" : NULL);
+        return refuse(rq, c, e, event_of(e, peer));
     const struct route *route = http_route(rq);
     if (route->right != NULL && (c->rights & right_by_name(route->right)) == 0)
         return refuse(rq, c, ERR_FORBIDDEN, "request.forbidden");

@@ -3,6 +3,7 @@
 
 import http.client
 import json
+import os
 import ssl
 import threading
 import time
@@ -424,9 +425,59 @@ def inside_down(side, make):
     tap.ok(0.25 < time.monotonic() - started < 5, "line: a pull waits as long as it is told")
 
 
+def time_and_queues():
+    """A second tablet-api with short times: idle sessions, a full log-in queue, another day."""
+    side = TabletSide(answer_wait_ms=0, session_idle_s=1, login_queue=2, login_tries=1000)
+    side.config["clock_file"] = os.path.join(side.folder, "clock")
+    try:
+        with open(side.config["clock_file"], "w", encoding="ascii") as clock:
+            clock.write("0")
+        side.start()
+        side.add_user("site-1")
+        inside = Inside(side)
+        inside.push(side.snapshot())
+        client = side.login()
+        time.sleep(0.6)
+        tap.equal(client.dose(dose(1)).status, 202, "C28 use keeps a session alive")
+        time.sleep(0.6)
+        tap.equal(client.dose(dose(1)).status, 202, "C28 again")
+        time.sleep(1.1)
+        problem(client.dose(dose(1)), 401, "session_ended", "C28 idle time ends it")
+        answers = []
+
+        def log_in():
+            answers.append(request(side.terminal(), "POST", "/v1/sessions",
+                                   {"user_id": "site-1", "password": "correct horse"}))
+
+        threads = [threading.Thread(target=log_in) for _ in range(30)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        busy = [a for a in answers if a.status != 201]
+        tap.ok(busy and len(busy) < 30 and all(
+            a.status == 503 and a.get("code") == "busy" and a.headers["Retry-After"] for a in busy),
+            "a bounded queue of log-ins: 503 with Retry-After above it", len(busy))
+        client = side.login()
+        first = client.dose(dose(2)).get("receipt_id")
+        second = client.dose(dose(3)).get("receipt_id")
+        k = key()
+        answer = client.call("POST", f"/v1/doses/{first}:cancel", {"reason": "x"}, k)
+        tap.equal(answer.status, 202, "a cancellation while the inside is away: 202")
+        with open(side.config["clock_file"], "w", encoding="ascii") as clock:
+            clock.write("86400")
+        time.sleep(0.3)
+        problem(client.call("POST", f"/v1/doses/{second}:cancel", {"reason": "x"}, key()), 409,
+                "cancel_not_allowed", "the next day is too late to cancel from a tablet")
+        again = client.call("POST", f"/v1/doses/{first}:cancel", {"reason": "x"}, k)
+        tap.equal((again.status, again.json()), (202, answer.json()),
+                  "but the first day's request repeated gets its answer")
+    finally:
+        side.close()
+
+
 def state_files(side):
     """C04: nothing of a person in what the Internet side keeps."""
-    import os
     found = []
     needles = [t.encode() for t in (coupon(72), coupon(72)[8:], "港区スポーツ", "FF3620")]
     for name in os.listdir(side.state):
@@ -475,6 +526,7 @@ def main():
         tap.equal(side.kill(15), 0, "SIGTERM ends it cleanly")
     finally:
         side.close()
+    time_and_queues()
     return 1 if tap.failed else 0
 
 
