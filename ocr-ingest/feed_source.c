@@ -143,7 +143,7 @@ static enum vrs_err read_parts(const struct source *s, const char *const cell[CO
         paddable = paddable && digits && n <= want[i].digits;
         if (paddable) {
             pad(part, want[i].digits, whole, &zeros);
-            (void)strcat(padded, whole);
+            (void)strncat(padded, whole, sizeof padded - strlen(padded) - 1);
         }
         (void)strncat(line, part, 12);
     }

@@ -240,7 +240,7 @@ void vaccine_list_close(struct vaccine_list **l) {
     if (l == NULL || *l == NULL) {
         return;
     }
-    for (size_t i = 0; i < (*l)->count; i++) {
+    for (size_t i = 0; (*l)->product != NULL && i < (*l)->count; i++) {
         free((*l)->product[i].age);
         free((*l)->product[i].interval);
         free((*l)->product[i].lot);
