@@ -28,6 +28,7 @@ struct control_call {
     control_done_fn *done;
     void *arg;
     uint64_t replayed;
+    char revoked[48]; /* serial to refuse from now on, "" none */
 };
 
 typedef enum vrs_err step_fn(struct control_call *c, struct partition *p);
@@ -225,6 +226,7 @@ static enum vrs_err terminal_revoke(struct control_call *c, struct partition *re
     if (e != VRS_OK)
         return e;
     t.state = TERMINAL_REVOKED;
+    (void)snprintf(c->revoked, sizeof c->revoked, "%s", t.serial);
     e = terminal_put(registry, &t);
     return e == VRS_OK ? log_command(c, registry, t.name) : e;
 }
@@ -455,6 +457,8 @@ static const struct verb verbs[] = {
 static void finish(struct control_call *c, enum vrs_err e) {
     if (e != VRS_OK)
         log_fault(LOG_WARN, "control.failed", &c->job.fault);
+    if (e == VRS_OK && c->revoked[0] != '\0') /* before vrsctl hears that it is done (C31) */
+        e = sessions_add_revoked(c->server->sessions, c->revoked);
     if (e == VRS_OK && c->verb->snapshot) {
         line_out_snapshot_changed(c->server->line);
         if (text(c, "user_id")[0] != '\0')

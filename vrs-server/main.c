@@ -82,9 +82,10 @@ static struct metric since_pull = {.name = "vrs_line_since_pull_seconds",
                                    .type = METRIC_GAUGE};
 static bool is_ready(void *arg, char *why, size_t cap) {
     (void)arg;
-    if (!ready)
+    bool all = ready && sessions_ready(server.sessions);
+    if (!all)
         (void)snprintf(why, cap, "starting");
-    return ready;
+    return all;
 }
 
 struct gauges {

@@ -1,5 +1,6 @@
 #include "vrs-server/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,7 @@ struct sessions {
     struct throttle *throttle;
     char (*revoked)[48];
     size_t revoked_count;
+    bool revoked_known; /* the registry has been read: nobody passes before */
 };
 
 enum vrs_err sessions_open(struct server *server, struct sessions **out) {
@@ -102,7 +104,21 @@ enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48],
     free(s->revoked);
     s->revoked = copy;
     s->revoked_count = count;
+    s->revoked_known = true;
     return VRS_OK;
+}
+
+enum vrs_err sessions_add_revoked(struct sessions *s, const char *serial) {
+    char(*longer)[48] = reallocarray(s->revoked, s->revoked_count + 1, sizeof *longer);
+    if (longer == NULL)
+        return ERR_MEMORY;
+    s->revoked = longer;
+    (void)snprintf(longer[s->revoked_count++], sizeof *longer, "%s", serial);
+    return VRS_OK;
+}
+
+bool sessions_ready(const struct sessions *s) {
+    return s->revoked_known;
 }
 
 static bool revoked(const struct sessions *s, const char *serial) {
@@ -231,6 +247,8 @@ bool session_gate(struct http_request *rq) {
     /* Gate 1: who is it. The handshake let only our authority's certificates through. */
     if (peer == NULL || strcmp(peer->kind, "lgwan") != 0)
         return answered(in, ERR_FORBIDDEN);
+    if (!s->revoked_known)
+        return answered(in, ERR_BUSY);
     if (peer->expired || revoked(s, peer->serial)) {
         log_event(LOG_WARN, "terminal.revoked_used", LF_STR("terminal", peer->name));
         return answered(in, ERR_TERMINAL_REVOKED);

@@ -33,5 +33,10 @@ void sessions_end_user(struct sessions *s, const char *user);
  * connection.  Copied. */
 VRS_CHECK enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48],
                                             size_t count);
+/* One more, at once: the registry's list with it follows with the next snapshot. */
+VRS_CHECK enum vrs_err sessions_add_revoked(struct sessions *s, const char *serial);
+/* False until the revoked serials have been set for the first time; until then the gate answers
+ * ERR_BUSY to everybody. */
+bool sessions_ready(const struct sessions *s);
 
 #endif
