@@ -101,20 +101,21 @@ static enum vrs_err read_text(const char *cell, char *out, size_t cap, bool requ
     return VRS_OK;
 }
 
+static bool is_move(const char *kind) {
+    return kind[0] == '\0' || (kind[0] >= '0' && kind[0] <= '3' && kind[1] == '\0');
+}
+
 static enum vrs_err read_move(struct resident *r, const char *kind, const char *day) {
     struct civil_date on;
-    bool none = strcmp(kind, "0") == 0 || kind[0] == '\0';
-    enum vrs_err e = read_day(day, !none, &on);
+    enum vrs_err e = read_day(day, kind[0] != '\0' && kind[0] != '0', &on);
     if (e != VRS_OK)
         return e;
-    if (strcmp(kind, "1") == 0)
+    if (kind[0] == '1')
         r->person.moved_out_on = on;
-    else if (strcmp(kind, "2") == 0)
+    else if (kind[0] == '2')
         r->person.died_on = on;
-    else if (strcmp(kind, "3") == 0)
+    else if (kind[0] == '3')
         r->person.removed_on = on;
-    else if (!none)
-        return ERR_R150;
     return VRS_OK;
 }
 
@@ -157,7 +158,8 @@ static enum vrs_err read_resident(struct import_context *x, char **c, struct res
                      ? VRS_OK
                      : ERR_BAD_FIELD);
     CHECK(R_ADDRESS, read_text(c[R_ADDRESS], r->person.address, sizeof r->person.address, false));
-    CHECK(R_MOVE, read_move(r, c[R_MOVE], c[R_MOVE_DAY]));
+    CHECK(R_MOVE, is_move(c[R_MOVE]) ? VRS_OK : ERR_R150);
+    CHECK(R_MOVE_DAY, read_move(r, c[R_MOVE], c[R_MOVE_DAY]));
     CHECK(R_SENT, read_day(c[R_SENT], false, &r->sent_on));
     /* Nobody could be found again without any of the three. */
     CHECK(R_ADDRESSEE, c[R_ADDRESSEE][0] == '\0' && c[R_COUPON][0] == '\0' && c[R_NUMBER][0] == '\0'
@@ -202,6 +204,17 @@ static enum vrs_err number_holder(struct import_context *x, const struct persona
     return e;
 }
 
+/* The holder of a coupon or number must be the person found so far; the first one found is, unless
+ * both the row and the record have a 宛名番号 (a record's may be blank: the row's joins it). */
+static enum vrs_err agree(struct import_context *x, const struct resident *r,
+                          const struct record_id *owner, struct holder *h, enum vrs_err code) {
+    if (h->found)
+        return record_id_equal(owner, &h->person.id) ? VRS_OK : code;
+    enum vrs_err e = not_found_ok(person_get(x->partition, owner, &h->person), &h->found);
+    bool other = h->found && r->person.addressee[0] != '\0' && h->person.addressee[0] != '\0';
+    return e == VRS_OK && other ? code : e;
+}
+
 /* Finds the person: 宛名番号 first, then the coupon, then the number; they must agree. */
 static enum vrs_err find_holder(struct import_context *x, const struct resident *r,
                                 struct holder *h, const char **column) {
@@ -214,23 +227,14 @@ static enum vrs_err find_holder(struct import_context *x, const struct resident 
         e = not_found_ok(person_by_addressee(p, r->person.addressee, &h->person), &h->found);
     if (e == VRS_OK && r->coupon.digits[0] != '\0')
         e = not_found_ok(coupon_get(p, r->coupon.digits, &coupon), &h->has_coupon);
-    if (e == VRS_OK && h->has_coupon) {
-        if (h->found ? !record_id_equal(&coupon.person, &h->person.id)
-                     : r->person.addressee[0] != '\0') {
-            *column = resident_columns[R_COUPON];
-            return ERR_R182;
-        }
-        e = not_found_ok(person_get(p, &coupon.person, &h->person), &h->found);
-    }
+    *column = resident_columns[R_COUPON];
+    if (e == VRS_OK && h->has_coupon)
+        e = agree(x, r, &coupon.person, h, ERR_R182);
     if (e == VRS_OK && r->number.digits[0] != '\0')
         e = number_holder(x, &r->number, h, &owner);
     if (e == VRS_OK && h->has_number) {
-        if (h->found ? !record_id_equal(&owner, &h->person.id) : r->person.addressee[0] != '\0') {
-            *column = resident_columns[R_NUMBER];
-            return ERR_R183;
-        }
-        if (!h->found)
-            e = not_found_ok(person_get(p, &owner, &h->person), &h->found);
+        *column = resident_columns[R_NUMBER];
+        e = agree(x, r, &owner, h, ERR_R183);
     }
     return e;
 }
