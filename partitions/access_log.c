@@ -270,6 +270,8 @@ enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
     *bad_seq = 0;
     record_init(&r);
     enum vrs_err e = access_log_head(p, head);
+    if (e == ERR_TAMPERED) /* the last row is not where it should be: the walk says which */
+        e = VRS_OK;
     if (e == VRS_OK)
         e = partition_engine(p)->count(partition_store(p), TABLE_LOG, UINT32_MAX, &rows);
     for (uint64_t seq = 1; e == VRS_OK && seq <= head->size; seq++) {
