@@ -99,7 +99,7 @@ bool stand_holds(const char *dir, const void *bytes, size_t n) {
 
 struct stand_disk stand_disk;
 
-static bool due(int *at) {
+static bool due(atomic_int *at) {
     if (*at <= 0)
         return false;
     if (*at > 1) {

@@ -2,6 +2,7 @@
 #ifndef TESTS_LIB_STAND_H
 #define TESTS_LIB_STAND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,12 +27,12 @@ bool stand_holds(const char *dir, const void *bytes, size_t n);
 /* The disk of this process, for SQLite's files: each counts down when positive and fails at 1;
  * `stay` keeps it failing. */
 struct stand_disk {
-    int fail_sync_at;
-    int fail_write_at;
-    int write_errno; /* 0: EIO */
-    bool stay;
-    int syncs; /* seen */
-    int writes;
+    atomic_int fail_sync_at;
+    atomic_int fail_write_at;
+    atomic_int write_errno; /* 0: EIO */
+    atomic_bool stay;
+    atomic_int syncs; /* seen */
+    atomic_int writes;
 };
 extern struct stand_disk stand_disk;
 void stand_disk_install(void); /* once SQLite is initialised: after the first open */
