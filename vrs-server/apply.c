@@ -111,9 +111,17 @@ struct known {
     struct claim in_force;     /* of the turn; version 0: none */
     struct claim same;         /* the same dose or visit already there */
     struct claim cancelled;    /* the same dose, cancelled */
-    struct claim prior[MAX_PRIOR];
+    struct claim *prior;       /* the person's doses in force; grown as they come */
     size_t priors;
 };
+
+static void known_close(struct known *k) {
+    if (k->prior != NULL)
+        secret_wipe(k->prior, k->priors * sizeof *k->prior);
+    free(k->prior);
+    secret_wipe(k, sizeof *k);
+    free(k);
+}
 
 static enum vrs_err see_turn(struct claim *c, void *arg) {
     struct known *k = arg;
@@ -132,8 +140,13 @@ static enum vrs_err see_turn(struct claim *c, void *arg) {
 
 static enum vrs_err see_person(struct claim *c, void *arg) {
     struct known *k = arg;
-    if (claim_in_force(c) && !record_id_equal(&c->id, &k->claim->id) && k->priors < MAX_PRIOR)
-        k->prior[k->priors++] = *c;
+    if (!claim_in_force(c) || record_id_equal(&c->id, &k->claim->id) || k->priors >= MAX_PRIOR)
+        return VRS_OK;
+    struct claim *grown = realloc(k->prior, (k->priors + 1) * sizeof *grown);
+    if (grown == NULL)
+        return ERR_MEMORY;
+    k->prior = grown;
+    k->prior[k->priors++] = *c;
     return VRS_OK;
 }
 
@@ -230,8 +243,7 @@ static enum vrs_err decide(struct server *s, struct partition *p, struct claim *
     } else if (e == VRS_OK) {
         e = decide_given(s, p, c, holder, k, tally, clock_warning);
     }
-    secret_wipe(k, sizeof *k);
-    free(k);
+    known_close(k);
     return e;
 }
 
@@ -312,8 +324,7 @@ enum vrs_err apply_taken_over(struct server *s, struct partition *p, struct clai
             apply_count(tally, c, 1);
         *added = e == VRS_OK;
     }
-    secret_wipe(k, sizeof *k);
-    free(k);
+    known_close(k);
     return e;
 }
 
