@@ -43,13 +43,38 @@ enum dose_column {
 static const char *const dose_columns[D_COLUMNS] = {
     "OCRライン", "接種状況", "接種日", "製品コード", "ロット番号", "会場", "医師名", "登録元"};
 
-enum vrs_err import_header(enum import_kind kind, const struct csv_row *row, const char **column) {
-    const char *const *names = kind == IMPORT_RESIDENTS ? resident_columns : dose_columns;
-    size_t count = kind == IMPORT_RESIDENTS ? R_COLUMNS : D_COLUMNS;
+/* The second layout of doses: the line in its four parts, since spreadsheets ruin 18 digits. */
+enum { D_PARTS = 4, D_SPLIT_COLUMNS = D_COLUMNS - 1 + D_PARTS };
+static const char *const split_columns[D_SPLIT_COLUMNS] = {
+    "券種",       "回数",       "自治体コード", "券番号", "接種状況", "接種日",
+    "製品コード", "ロット番号", "会場",         "医師名", "登録元"};
+
+static const struct {
+    const char *const *names;
+    size_t count;
+} layouts[] = {
+    [LAYOUT_RESIDENTS] = {resident_columns, R_COLUMNS},
+    [LAYOUT_DOSES] = {dose_columns, D_COLUMNS},
+    [LAYOUT_DOSES_SPLIT] = {split_columns, D_SPLIT_COLUMNS},
+};
+
+static bool is_column(const char *cell, const char *name) {
+    /* The product may be named by its code or by its maker. */
+    return strcmp(cell, name) == 0 ||
+           (strcmp(name, "製品コード") == 0 && strcmp(cell, "ワクチンメーカー") == 0);
+}
+
+enum vrs_err import_header(enum import_kind kind, const struct csv_row *row,
+                           enum import_layout *layout, const char **column) {
+    *layout = kind == IMPORT_RESIDENTS                                        ? LAYOUT_RESIDENTS
+              : row->cells > 0 && strcmp(row->cell[0], split_columns[0]) == 0 ? LAYOUT_DOSES_SPLIT
+                                                                              : LAYOUT_DOSES;
+    const char *const *names = layouts[*layout].names;
+    size_t count = layouts[*layout].count;
     for (size_t i = 0; i < count; i++) {
         bool there = false;
-        for (size_t j = 0; j < row->cells; j++)
-            there |= strcmp(row->cell[j], names[i]) == 0;
+        for (size_t n = 0; n < row->cells; n++)
+            there |= is_column(row->cell[n], names[i]);
         *column = names[i];
         if (!there)
             return ERR_F005;
@@ -59,7 +84,7 @@ enum vrs_err import_header(enum import_kind kind, const struct csv_row *row, con
         return ERR_F006;
     for (size_t i = 0; i < count; i++) {
         *column = names[i];
-        if (strcmp(row->cell[i], names[i]) != 0)
+        if (!is_column(row->cell[i], names[i]))
             return ERR_F006;
     }
     *column = "";
@@ -396,13 +421,13 @@ static enum vrs_err read_dose(struct import_context *x, char **c, struct claim *
     return e;
 }
 
-static enum vrs_err dose_row(const struct csv_row *row, struct import_context *x) {
+static enum vrs_err dose_row(char **cells, struct import_context *x) {
     struct claim c;
     struct person_coupon coupon;
     struct person person;
     const char *column = "";
     memset(&person, 0, sizeof person);
-    enum vrs_err e = read_dose(x, row->cell, &c, &column);
+    enum vrs_err e = read_dose(x, cells, &c, &column);
     if (e != VRS_OK)
         return refuse(x, e, column);
     e = coupon_get(x->partition, c.coupon.number.digits, &coupon);
@@ -425,18 +450,35 @@ static enum vrs_err dose_row(const struct csv_row *row, struct import_context *x
     return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
-enum vrs_err import_row(enum import_kind kind, const struct csv_row *row,
+static enum vrs_err split_dose_row(const struct csv_row *row, struct import_context *x) {
+    char line[64];
+    char *cells[D_COLUMNS] = {line};
+    (void)snprintf(line, sizeof line, "%.9s%.9s%.18s%.24s", row->cell[0], row->cell[1],
+                   row->cell[2], row->cell[3]);
+    for (size_t i = 1; i < D_COLUMNS; i++)
+        cells[i] = row->cell[D_PARTS - 1 + i];
+    return dose_row(cells, x);
+}
+
+enum vrs_err import_row(enum import_layout layout, const struct csv_row *row,
                         struct import_context *x) {
-    size_t columns = kind == IMPORT_RESIDENTS ? R_COLUMNS : D_COLUMNS;
     x->code = VRS_OK;
     x->column = "";
     x->note[0] = '\0';
     x->has_subject = false;
-    if (row->cells != columns)
+    if (row->cells != layouts[layout].count)
         return refuse(x, ERR_F006, "");
     if (row->has_gaiji)
         (void)snprintf(x->note, sizeof x->note, "外字があります。氏名・住所を確認してください。");
-    return kind == IMPORT_RESIDENTS ? resident_row(row, x) : dose_row(row, x);
+    switch (layout) {
+    case LAYOUT_RESIDENTS:
+        return resident_row(row, x);
+    case LAYOUT_DOSES:
+        return dose_row(row->cell, x);
+    case LAYOUT_DOSES_SPLIT:
+        return split_dose_row(row, x);
+    }
+    return ERR_INTERNAL;
 }
 
 enum vrs_err import_put_numbers(struct import_context *x) {

@@ -9,6 +9,7 @@
 #include "vrs-server/server.h"
 
 enum import_kind { IMPORT_RESIDENTS = 1, IMPORT_DOSES = 2 };
+enum import_layout { LAYOUT_RESIDENTS, LAYOUT_DOSES, LAYOUT_DOSES_SPLIT };
 enum row_result { ROW_NEW, ROW_CHANGED, ROW_SAME, ROW_REFUSED, ROW_RESULTS };
 enum { IMPORT_NUMBERS = 1000 }; /* put at once, at the latest before the slice commits */
 
@@ -38,12 +39,12 @@ struct import_context {
     bool has_subject;
 };
 
-/* Is this header line the layout's? ERR_F005 a column is missing, ERR_F006 order, name or an extra
- * column; *column (borrowed static) names it. */
+/* Which layout is this header line, and is it exactly that? ERR_F005 a column is missing, ERR_F006
+ * order, name or an extra column; *column (borrowed static) names it. */
 VRS_CHECK enum vrs_err import_header(enum import_kind kind, const struct csv_row *row,
-                                     const char **column);
+                                     enum import_layout *layout, const char **column);
 /* VRS_OK: x->result says what happened (also refused).  Other errors stop the import. */
-VRS_CHECK enum vrs_err import_row(enum import_kind kind, const struct csv_row *row,
+VRS_CHECK enum vrs_err import_row(enum import_layout layout, const struct csv_row *row,
                                   struct import_context *x);
 /* Before the slice commits: puts the drawn numbers durably. */
 VRS_CHECK enum vrs_err import_put_numbers(struct import_context *x);

@@ -433,6 +433,7 @@ struct walk {
     struct import next;   /* as of the part in flight */
     bool commit;
     bool header_seen, finished;
+    enum import_layout layout;
     uint64_t part;       /* next to read */
     uint64_t skip_parts; /* committed before a crash: read again, not applied again */
     struct csv_reader *reader;
@@ -472,7 +473,7 @@ static enum vrs_err walk_row(const struct csv_row *row, void *arg) {
     const char *column = "";
     if (!w->header_seen) {
         w->header_seen = true;
-        enum vrs_err e = import_header(w->import.kind, row, &column);
+        enum vrs_err e = import_header(w->import.kind, row, &w->layout, &column);
         if (e != VRS_OK)
             (void)snprintf(w->next.column, sizeof w->next.column, "%s", column);
         return e;
@@ -481,7 +482,7 @@ static enum vrs_err walk_row(const struct csv_row *row, void *arg) {
         return VRS_OK;
     if (w->next.rows >= (uint64_t)w->server->config.import_max_rows)
         return ERR_F008;
-    enum vrs_err e = import_row(w->import.kind, row, x);
+    enum vrs_err e = import_row(w->layout, row, x);
     if (e != VRS_OK)
         return e;
     w->next.rows++;

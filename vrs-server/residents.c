@@ -214,6 +214,18 @@ static enum vrs_err get_for_change(struct inside_request *in, struct partition *
             (void)snprintf(field, sizeof(field), "%s", from);                                      \
     } while (0)
 
+static enum vrs_err read_sex(const char *text, enum person_sex *out) {
+    if (strcmp(text, "male") == 0)
+        *out = SEX_MALE;
+    else if (strcmp(text, "female") == 0)
+        *out = SEX_FEMALE;
+    else if (strcmp(text, "unknown") == 0)
+        *out = SEX_UNKNOWN;
+    else
+        return ERR_BAD_FIELD;
+    return VRS_OK;
+}
+
 static enum vrs_err patch_run(struct inside_request *in, struct partition *p) {
     const char *name = NULL, *kana = NULL, *address = NULL, *birth = NULL, *sex = NULL;
     const char *reason = NULL;
@@ -240,11 +252,10 @@ static enum vrs_err patch_run(struct inside_request *in, struct partition *p) {
         e = clock_parse_date(birth, &person.birth);
     if (e == VRS_OK && person.birth.days > clock_today_jst().days)
         e = ERR_R112;
-    if (e == VRS_OK && sex != NULL) {
-        person.sex = strcmp(sex, "male") == 0     ? SEX_MALE
-                     : strcmp(sex, "female") == 0 ? SEX_FEMALE
-                                                  : SEX_UNKNOWN;
-    }
+    if (e == VRS_OK && sex != NULL)
+        e = read_sex(sex, &person.sex);
+    if (e == VRS_OK && person.name[0] == '\0')
+        e = ERR_R181;
     if (e == VRS_OK)
         e = person_put(p, &person);
     if (e == VRS_OK)
