@@ -421,6 +421,18 @@ static enum vrs_err read_dose(struct import_context *x, char **c, struct claim *
     return e;
 }
 
+/* What a person should look at, in words. */
+static void note_reasons(struct import_context *x, const char *names) {
+    char copy[512];
+    (void)snprintf(copy, sizeof copy, "%s", names);
+    for (char *save, *w = strtok_r(copy, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save)) {
+        const char *text = rule_message(x->server->rules, w);
+        size_t len = strlen(x->note), more = text != NULL ? strlen(text) : 0;
+        if (more > 0 && len + more < sizeof x->note)
+            memcpy(x->note + len, text, more + 1);
+    }
+}
+
 static enum vrs_err dose_row(char **cells, struct import_context *x) {
     struct claim c;
     struct person_coupon coupon;
@@ -444,7 +456,7 @@ static enum vrs_err dose_row(char **cells, struct import_context *x) {
         e = apply_claim(x->server, x->partition, &c, &x->who, x->tally, false, NULL);
         if (c.state == CLAIM_DUPLICATE)
             x->result = ROW_SAME;
-        (void)snprintf(x->note, sizeof x->note, "%.150s", c.reasons);
+        note_reasons(x, c.reasons);
     }
     claim_wipe(&c);
     return e == ERR_NOT_FOUND ? VRS_OK : e;

@@ -145,7 +145,7 @@ static bool repeated_in_sitting(const struct rule *r, const struct rule_input *i
     const struct claim *c = in->claim;
     for (size_t i = 0; i < in->priors; i++) {
         const struct claim *o = in->prior[i];
-        if (c->terminal[0] != '\0' && strcmp(o->terminal, c->terminal) == 0 &&
+        if (strcmp(c->origin, "tablet") == 0 && strcmp(o->terminal, c->terminal) == 0 &&
             strcmp(o->coupon.number.digits, c->coupon.number.digits) == 0 &&
             c->registered_ms - o->registered_ms < r->number * HOUR_MS)
             return true;

@@ -115,6 +115,7 @@ static void child(struct scene *s) {
     s->person.birth = day("2015-01-01");
 }
 static void again(struct scene *s) {
+    (void)snprintf(s->claim.origin, sizeof s->claim.origin, "tablet");
     (void)snprintf(s->claim.terminal, sizeof s->claim.terminal, "tablet-1");
     (void)snprintf(s->first.terminal, sizeof s->first.terminal, "tablet-1");
     s->claim.registered_ms = s->first.registered_ms + 60000;
