@@ -477,7 +477,7 @@ static void a_full_disk_is_overcome_without_restart(void **state) {
     (void)state;
     struct rlimit old;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    struct rlimit small = {.rlim_cur = 400 << 10, .rlim_max = old.rlim_max};
+    struct rlimit small = {.rlim_cur = 200 << 10, .rlim_max = old.rlim_max};
     (void)signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     unsigned stored = 0;
