@@ -1,17 +1,21 @@
 #include "partitions/access_log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/metric.h"
 #include "lib/secret.h"
+#include "lib/text.h"
 #include "lib/wire.h"
 #include "partitions/fields.h"
 #include "partitions/person.h"
 
-enum { DETAIL_BYTES = 1024, FOUR_ITEMS_BYTES = 1200 };
+enum { DETAIL_BYTES = 1024, FOUR_ITEMS_BYTES = 1200, PAGE = 500 };
+
+static const char epoch_act[] = "log.epoch", epoch_purpose[] = "operation", first_epoch[] = "1";
 
 static struct metric entries = {
     .name = "vrs_log_entries_total", .help = "Access log entries appended", .type = METRIC_COUNTER};
@@ -85,13 +89,30 @@ static enum vrs_err chain_after(struct partition *p, uint64_t seq, uint8_t chain
 
 /* --- appending --- */
 
-/* Nothing in an entry is empty (C60): what is not known is "-". */
+/* Nothing in an entry is empty (C60): what is not known is "-".  What is too long ends in "…" after
+ * a whole character, and is UTF-8 in any case: an entry that cannot be shown would hide its page.
+ */
 static void item(char *out, size_t cap, const char *value) {
-    (void)snprintf(out, cap, "%s", value != NULL && value[0] != '\0' ? value : "-");
+    static const char cut[] = "…";
+    const char *v = value != NULL && value[0] != '\0' ? value : "-";
+    size_t n = strlen(v);
+    bool fits = n < cap;
+    if (!fits) {
+        n = cap - sizeof cut;
+        while (n > 0 && ((unsigned char)v[n] & 0xc0) == 0x80)
+            n--;
+    }
+    memcpy(out, v, n);
+    out[n] = '\0';
+    if (!text_valid_utf8(out, n)) {
+        for (size_t i = 0; i < n; i++)
+            out[i] = (unsigned char)out[i] < 0x80 ? out[i] : '?';
+    }
+    if (!fits)
+        memcpy(out + n, cut, sizeof cut);
 }
 
 static void describe_person(const struct person *person, struct stored *s) {
-    static const char *const sexes[] = {[SEX_MALE] = "男", [SEX_FEMALE] = "女"};
     char birth[11] = "-";
     if (person == NULL) {
         item(s->addressee, sizeof s->addressee, NULL);
@@ -100,10 +121,13 @@ static void describe_person(const struct person *person, struct stored *s) {
     }
     if (person_date_set(person->birth))
         clock_format_date(person->birth, birth);
-    bool known = person->sex == SEX_MALE || person->sex == SEX_FEMALE;
     item(s->addressee, sizeof s->addressee, person->addressee);
-    (void)snprintf(s->four_items, sizeof s->four_items, "%s|%s|%s|%s", person->name, birth,
-                   known ? sexes[person->sex] : "不明", person->address);
+    (void)snprintf(s->four_items, sizeof s->four_items, "%s|%s|%s|%s",
+                   person->name[0] != '\0' ? person->name : "-", birth,
+                   person->sex == SEX_MALE     ? "男"
+                   : person->sex == SEX_FEMALE ? "女"
+                                               : "不明",
+                   person->address[0] != '\0' ? person->address : "-");
 }
 
 static enum vrs_err add_subject_row(struct partition *p, const struct record_id *subject,
@@ -120,9 +144,15 @@ static enum vrs_err add_subject_row(struct partition *p, const struct record_id 
 }
 
 enum vrs_err access_log_append(struct partition *p, const struct log_entry *entry, uint64_t *seq) {
+    const struct record_id *subjects = entry->subjects;
+    size_t subject_count = entry->subject_count;
+    if (subject_count == 0 && entry->person != NULL) {
+        subjects = &entry->person->id;
+        subject_count = 1;
+    }
     struct stored s = {.at_ms = clock_now_ms(),
                        .count = (int64_t)entry->count,
-                       .subject_count = (int64_t)entry->subject_count};
+                       .subject_count = (int64_t)subject_count};
     struct record r;
     uint8_t leaf[CRYPTO_HASH_BYTES];
     item(s.user, sizeof s.user, entry->actor.user);
@@ -136,20 +166,19 @@ enum vrs_err access_log_append(struct partition *p, const struct log_entry *entr
     describe_person(entry->person, &s);
     record_init(&r);
     fields_encode(members, &s, &r.text);
-    if (entry->subject_count > 0)
-        wire_put(&r.text, TAG_SUBJECTS, entry->subjects,
-                 entry->subject_count * sizeof *entry->subjects);
+    if (subject_count > 0)
+        wire_put(&r.text, TAG_SUBJECTS, subjects, subject_count * sizeof *subjects);
     enum vrs_err e = partition_next_order(p, TABLE_LOG, &r.order);
     if (e == VRS_OK)
         e = chain_after(p, r.order - 1, r.index[1].bytes, leaf);
     r.index[1].len = CRYPTO_HASH_BYTES;
     log_row_id(r.order, &r.id);
-    if (e == VRS_OK && entry->subject_count == 1)
-        e = subject_index(p, entry->subjects, &r.index[0]);
+    if (e == VRS_OK && subject_count == 1)
+        e = subject_index(p, subjects, &r.index[0]);
     if (e == VRS_OK)
         e = record_insert(p, TABLE_LOG, &r);
-    for (size_t i = 0; e == VRS_OK && entry->subject_count > 1 && i < entry->subject_count; i++)
-        e = add_subject_row(p, &entry->subjects[i], r.order);
+    for (size_t i = 0; e == VRS_OK && subject_count > 1 && i < subject_count; i++)
+        e = add_subject_row(p, &subjects[i], r.order);
     if (seq != NULL)
         *seq = r.order;
     if (e == VRS_OK)
@@ -201,91 +230,161 @@ enum vrs_err access_log_read(struct partition *p, uint64_t after, uint64_t limit
     return record_scan(p, TABLE_LOG, UINT32_MAX, after, limit, read_entry, &reading);
 }
 
-static enum vrs_err read_by_subject(struct record *r, void *arg) {
-    const struct reading *reading = arg;
-    struct record entry;
-    struct record_id id;
-    record_init(&entry);
-    log_row_id(r->order, &id);
-    enum vrs_err e = record_get(reading->partition, TABLE_LOG, &id, &entry);
-    if (e == VRS_OK)
-        e = read_entry(&entry, arg);
-    record_fini(&entry);
-    return e;
+struct sequences {
+    uint64_t *list;
+    size_t count, cap;
+};
+
+static enum vrs_err note_sequence(struct record *r, void *arg) {
+    struct sequences *s = arg;
+    if (s->count == s->cap) {
+        size_t cap = s->cap == 0 ? 64 : 2 * s->cap;
+        uint64_t *grown = reallocarray(s->list, cap, sizeof *grown);
+        if (grown == NULL)
+            return ERR_MEMORY;
+        s->list = grown;
+        s->cap = cap;
+    }
+    s->list[s->count++] = r->order;
+    return VRS_OK;
+}
+
+static int by_sequence(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
 }
 
 enum vrs_err access_log_of_person(struct partition *p, const struct record_id *person,
                                   log_read_fn *fn, void *arg) {
     struct reading reading = {.partition = p, .fn = fn, .arg = arg};
+    struct sequences found = {0};
     struct store_index index;
+    struct record entry;
+    struct record_id id;
+    record_init(&entry);
     enum vrs_err e = subject_index(p, person, &index);
     if (e == VRS_OK)
-        e = record_find(p, TABLE_LOG, 0, &index, read_entry, &reading);
+        e = record_find(p, TABLE_LOG, 0, &index, note_sequence, &found);
     if (e == VRS_OK)
-        e = record_find(p, TABLE_LOG_SUBJECT, 0, &index, read_by_subject, &reading);
+        e = record_find(p, TABLE_LOG_SUBJECT, 0, &index, note_sequence, &found);
+    if (found.count > 1)
+        qsort(found.list, found.count, sizeof *found.list, by_sequence);
+    for (size_t i = 0; e == VRS_OK && i < found.count; i++) {
+        if (i > 0 && found.list[i] == found.list[i - 1])
+            continue;
+        log_row_id(found.list[i], &id);
+        e = record_get(p, TABLE_LOG, &id, &entry);
+        e = e == VRS_OK ? read_entry(&entry, &reading) : e == ERR_NOT_FOUND ? ERR_TAMPERED : e;
+    }
+    record_fini(&entry);
+    free(found.list);
     return e;
 }
 
 /* --- head, proof, epoch --- */
 
-enum vrs_err access_log_head(struct partition *p, struct log_head *out) {
-    uint8_t leaf[CRYPTO_HASH_BYTES];
+static enum vrs_err epoch_and_size(struct partition *p, struct log_head *out) {
+    const struct store_engine *engine = partition_engine(p);
     memset(out, 0, sizeof *out);
-    enum vrs_err e = partition_engine(p)->meta_get(partition_store(p), "log_epoch", out->epoch,
-                                                   sizeof out->epoch);
+    enum vrs_err e =
+        engine->meta_get(partition_store(p), "log_epoch", out->epoch, sizeof out->epoch);
     if (e == ERR_NOT_FOUND) {
-        (void)snprintf(out->epoch, sizeof out->epoch, "1");
+        memcpy(out->epoch, first_epoch, sizeof first_epoch);
         e = VRS_OK;
     }
-    if (e == VRS_OK)
-        e = partition_engine(p)->max_order(partition_store(p), TABLE_LOG, &out->size);
+    return e == VRS_OK ? engine->max_order(partition_store(p), TABLE_LOG, &out->size) : e;
+}
+
+enum vrs_err access_log_head(struct partition *p, struct log_head *out) {
+    uint8_t leaf[CRYPTO_HASH_BYTES];
+    enum vrs_err e = epoch_and_size(p, out);
     return e == VRS_OK ? chain_after(p, out->size, out->chain, leaf) : e;
 }
 
-static enum vrs_err verify_one(struct partition *p, uint64_t seq, uint8_t chain[CRYPTO_HASH_BYTES],
-                               struct record *r) {
+struct proof {
+    struct partition *partition;
+    struct record row;
+    uint8_t chain[CRYPTO_HASH_BYTES]; /* after the rows seen */
+    char epoch[40];                   /* as the entries say it */
+    uint64_t subject_rows;            /* that there must be */
+    struct record_id last;
+    uint64_t seen, beyond, size;
+};
+
+/* The seal proves the place and the columns of a row; what it names is checked here. */
+static enum vrs_err prove_entry(struct proof *v, uint64_t seq) {
     struct record_id id;
     struct stored s = {0};
     uint8_t leaf[CRYPTO_HASH_BYTES];
+    const struct record *r = &v->row;
     log_row_id(seq, &id);
-    enum vrs_err e = record_get(p, TABLE_LOG, &id, r); /* opens: key, place, columns are right */
-    if (e == ERR_NOT_FOUND)
-        return ERR_TAMPERED;
+    enum vrs_err e = record_get(v->partition, TABLE_LOG, &id, &v->row);
     if (e == VRS_OK && (r->order != seq || r->index[1].len != CRYPTO_HASH_BYTES ||
-                        memcmp(r->index[1].bytes, chain, CRYPTO_HASH_BYTES) != 0))
+                        memcmp(r->index[1].bytes, v->chain, CRYPTO_HASH_BYTES) != 0))
         e = ERR_TAMPERED;
     if (e == VRS_OK)
         e = fields_decode(members, &r->text, &s);
     if (e == VRS_OK)
-        e = chain_after(p, seq, chain, leaf);
+        e = chain_after(v->partition, seq, v->chain, leaf);
+    if (e == VRS_OK && s.subject_count > 1)
+        v->subject_rows += (uint64_t)s.subject_count;
+    if (e == VRS_OK && strcmp(s.act, epoch_act) == 0 && strcmp(s.purpose, epoch_purpose) == 0)
+        (void)snprintf(v->epoch, sizeof v->epoch, "%.39s", s.result);
     secret_wipe(&s, sizeof s);
+    /* A row that is gone, whose key does not exist or that says nothing is a broken log, too. */
+    return e == ERR_NOT_FOUND || e == ERR_CRYPTO || e == ERR_CORRUPT ? ERR_TAMPERED : e;
+}
+
+static enum vrs_err count_subject(struct record *r, void *arg) {
+    struct proof *v = arg;
+    v->last = r->id;
+    v->seen++;
+    v->beyond += r->order == 0 || r->order > v->size;
+    return VRS_OK;
+}
+
+/* Every one opens, and there are as many as the entries say: an entry hides from nobody. */
+static enum vrs_err prove_subjects(struct proof *v) {
+    enum vrs_err e = VRS_OK;
+    uint64_t before = 0;
+    for (bool first = true; e == VRS_OK && (first || v->seen == before + PAGE); first = false) {
+        struct record_id after = v->last;
+        before = v->seen;
+        e = record_walk(v->partition, TABLE_LOG_SUBJECT, first ? NULL : &after, PAGE, count_subject,
+                        v);
+    }
+    if (e == ERR_CRYPTO || (e == VRS_OK && (v->seen != v->subject_rows || v->beyond > 0)))
+        e = ERR_TAMPERED;
     return e;
 }
 
 enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
                                struct log_head *head, uint64_t *bad_seq) {
-    struct record r;
-    uint8_t chain[CRYPTO_HASH_BYTES] = {0};
+    struct proof v = {.partition = p};
     uint64_t rows = 0;
     *bad_seq = 0;
-    record_init(&r);
-    enum vrs_err e = access_log_head(p, head);
-    if (e == ERR_TAMPERED) /* the last row is not where it should be: the walk says which */
-        e = VRS_OK;
+    memcpy(v.epoch, first_epoch, sizeof first_epoch);
+    record_init(&v.row);
+    enum vrs_err e = epoch_and_size(p, head);
     if (e == VRS_OK)
         e = partition_engine(p)->count(partition_store(p), TABLE_LOG, UINT32_MAX, &rows);
+    v.size = head->size;
     for (uint64_t seq = 1; e == VRS_OK && seq <= head->size; seq++) {
-        e = verify_one(p, seq, chain, &r);
+        e = prove_entry(&v, seq);
         if (e == VRS_OK && from != NULL && from->size == seq &&
-            memcmp(from->chain, chain, sizeof chain) != 0)
+            memcmp(from->chain, v.chain, sizeof v.chain) != 0)
             e = ERR_TAMPERED;
         *bad_seq = e == VRS_OK ? 0 : seq;
     }
-    if (e == VRS_OK && (rows != head->size || (from != NULL && from->size > head->size))) {
-        *bad_seq = head->size + 1; /* cut off, or rows beside the sequence */
-        e = ERR_TAMPERED;
-    }
-    record_fini(&r);
+    memcpy(head->chain, v.chain, sizeof head->chain);
+    if (e == VRS_OK && (rows != head->size || (from != NULL && from->size > head->size) ||
+                        strcmp(v.epoch, head->epoch) != 0))
+        e = ERR_TAMPERED; /* cut off, rows beside the sequence, or another epoch */
+    if (e == VRS_OK)
+        e = prove_subjects(&v);
+    if (e == ERR_TAMPERED && *bad_seq == 0)
+        *bad_seq = head->size + 1;
+    record_fini(&v.row);
     return e;
 }
 
@@ -301,8 +400,8 @@ enum vrs_err access_log_open_epoch(struct partition *p, const struct log_actor *
     (void)snprintf(detail, sizeof detail, "after %llu %s of epoch %s: %.100s",
                    (unsigned long long)head.size, chain, head.epoch, reason);
     const struct log_entry first = {.actor = *who,
-                                    .act = "log.epoch",
-                                    .purpose = "operation",
+                                    .act = epoch_act,
+                                    .purpose = epoch_purpose,
                                     .result = epoch,
                                     .detail = detail};
     e = partition_engine(p)->meta_set(partition_store(p), "log_epoch", epoch);

@@ -32,11 +32,13 @@ struct log_entry {
     uint64_t count;      /* how many records were shown or changed */
     /* The person it is about: 宛名番号 and 4情報 are taken from it; NULL when none or many. */
     const struct person *person;
-    const struct record_id *subjects; /* row ids touched (persons); a blind row each finds them */
+    /* Row ids touched (persons): an entry is found by each of them. None: that of `person`. */
+    const struct record_id *subjects;
     size_t subject_count;
 };
 
-/* Appends; *seq may be NULL. */
+/* Appends; *seq may be NULL.  Costs one read of the last row: nothing is cached that an undone
+ * savepoint could leave wrong. */
 VRS_CHECK enum vrs_err access_log_append(struct partition *p, const struct log_entry *e,
                                          uint64_t *seq);
 
@@ -54,7 +56,7 @@ typedef enum vrs_err log_read_fn(const struct log_read *e, void *arg);
 /* Entries after `after`, at most `limit`. Reading is itself an act: the caller appends that. */
 VRS_CHECK enum vrs_err access_log_read(struct partition *p, uint64_t after, uint64_t limit,
                                        log_read_fn *fn, void *arg);
-/* Entries about one person, by its row id. */
+/* Entries about one person, by its row id, oldest first, each once. */
 VRS_CHECK enum vrs_err access_log_of_person(struct partition *p, const struct record_id *person,
                                             log_read_fn *fn, void *arg);
 
@@ -64,9 +66,11 @@ struct log_head {
     char epoch[40]; /* log epoch: a new one is opened by a restore */
 };
 VRS_CHECK enum vrs_err access_log_head(struct partition *p, struct log_head *out);
-/* Walks all leaves: sequence without gap, chain over the sealed entries, every entry opens.
- * ERR_TAMPERED with the first bad sequence in *bad_seq. `from` (may be NULL) is an earlier head
- * that must still be in the chain. */
+/* Walks all leaves: sequence without gap, chain over the sealed entries, every entry opens, every
+ * entry's subjects are there, the epoch is the one that the last opened one names.  ERR_TAMPERED
+ * with the first bad sequence in *bad_seq (size + 1: something is missing after the end, or beside
+ * the sequence).  `from` (may be NULL) is an earlier head that must still be in the chain: without
+ * one, a log that was cut at its end cannot be told from a shorter one. */
 VRS_CHECK enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
                                          struct log_head *head, uint64_t *bad_seq);
 /* After a restore: a new epoch whose first entry names the last known head. */

@@ -177,20 +177,23 @@ static enum vrs_err set_columns(struct partition *p, const struct claim *c, stru
     return e;
 }
 
-/* The outcome is marked for hand-over in the same transaction. */
+/* The outcome is marked for hand-over in the same transaction; the mark's version is the claim's.
+ */
 static enum vrs_err mark_unsent(struct partition *p, const struct claim *c) {
     struct record r;
     if (!c->outcome_unsent || !has_receipt(c))
         return VRS_OK;
     record_init(&r);
     enum vrs_err e = record_get(p, TABLE_OUTCOME_UNSENT, &c->id, &r);
-    if (e == ERR_NOT_FOUND) {
-        r.id = c->id;
-        receipt_index(c->receipt, &r.index[0]);
+    if (e == VRS_OK)
+        e = record_remove(p, TABLE_OUTCOME_UNSENT, &c->id);
+    else if (e == ERR_NOT_FOUND)
         e = partition_next_order(p, TABLE_OUTCOME_UNSENT, &r.order);
-        if (e == VRS_OK)
-            e = record_insert(p, TABLE_OUTCOME_UNSENT, &r);
-    }
+    r.id = c->id;
+    r.version = c->version;
+    receipt_index(c->receipt, &r.index[0]);
+    if (e == VRS_OK)
+        e = record_insert(p, TABLE_OUTCOME_UNSENT, &r);
     record_fini(&r);
     return e;
 }
@@ -204,11 +207,11 @@ enum vrs_err claim_insert(struct partition *p, struct claim *c) {
         e = partition_next_order(p, TABLE_CLAIM, &r.order);
     if (e == VRS_OK)
         e = record_insert(p, TABLE_CLAIM, &r);
-    if (e == VRS_OK)
-        e = mark_unsent(p, c);
     c->version = r.version;
     c->generation = r.generation;
     c->order = r.order;
+    if (e == VRS_OK)
+        e = mark_unsent(p, c);
     record_fini(&r);
     return e;
 }
@@ -239,11 +242,10 @@ enum vrs_err claim_update(struct partition *p, struct claim *c) {
         e = set_columns(p, c, &r);
     if (e == VRS_OK)
         e = record_update(p, TABLE_CLAIM, &r);
-    if (e == VRS_OK)
-        e = mark_unsent(p, c);
     if (e == VRS_OK) {
         c->version = r.version;
         c->generation = r.generation;
+        e = mark_unsent(p, c);
     }
     record_fini(&r);
     return e;
@@ -257,14 +259,28 @@ struct unsent {
     void *arg;
 };
 
+struct sent {
+    struct partition *partition;
+    uint64_t version;
+};
+
 static enum vrs_err unmark(struct record *r, void *arg) {
-    return record_remove(arg, TABLE_OUTCOME_UNSENT, &r->id);
+    const struct sent *s = arg;
+    if (r->version > s->version) /* changed since: what was handed over is not the present state */
+        return VRS_OK;
+    return record_remove(s->partition, TABLE_OUTCOME_UNSENT, &r->id);
+}
+
+enum vrs_err claim_mark_sent_version(struct partition *p, const uint8_t *receipt,
+                                     uint64_t version) {
+    struct sent s = {.partition = p, .version = version};
+    struct store_index index;
+    receipt_index(receipt, &index);
+    return record_find(p, TABLE_OUTCOME_UNSENT, 0, &index, unmark, &s);
 }
 
 enum vrs_err claim_mark_sent(struct partition *p, const uint8_t *receipt) {
-    struct store_index index;
-    receipt_index(receipt, &index);
-    return record_find(p, TABLE_OUTCOME_UNSENT, 0, &index, unmark, p);
+    return claim_mark_sent_version(p, receipt, UINT64_MAX);
 }
 
 static enum vrs_err each_unsent(struct record *r, void *arg) {

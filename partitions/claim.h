@@ -85,11 +85,17 @@ VRS_CHECK enum vrs_err claims_in_state(struct partition *p, enum claim_state s, 
 VRS_CHECK enum vrs_err claim_insert(struct partition *p, struct claim *c);
 /* Keeps the old version in claim_history.  changed_by, change_reason, changed_ms say why. */
 VRS_CHECK enum vrs_err claim_update(struct partition *p, struct claim *c);
-/* Only the hand-over mark changes: no history, no new version. */
-VRS_CHECK enum vrs_err claim_mark_sent(struct partition *p, const uint8_t *receipt);
+/* Only the hand-over mark goes: no history, no new version.  VRS_OK when there is none.  With the
+ * version that was handed over, the mark of a later one stays. */
+VRS_CHECK enum vrs_err claim_mark_sent_version(struct partition *p, const uint8_t *receipt,
+                                               uint64_t version);
+VRS_CHECK enum vrs_err claim_mark_sent(struct partition *p,
+                                       const uint8_t *receipt); /* any version */
+/* Oldest mark first. */
 VRS_CHECK enum vrs_err claims_unsent(struct partition *p, uint64_t limit, claim_fn *fn, void *arg);
 VRS_CHECK enum vrs_err claim_history(struct partition *p, const struct record_id *id, claim_fn *fn,
                                      void *arg); /* oldest first, without the present one */
+/* Claims of the person with their history and marks, whatever their state. */
 VRS_CHECK enum vrs_err claim_erase_of(struct partition *p, const struct record_id *person,
                                       uint64_t *erased);
 

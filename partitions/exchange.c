@@ -344,8 +344,12 @@ static enum vrs_err read_answer(const struct record *r, const uint8_t body[CRYPT
         else if (f.tag == TAG_ANSWER && !buffer_put(&out->answer, f.data, f.len))
             return ERR_MEMORY;
     }
+    if (!same) {
+        buffer_clear(&out->answer);
+        return ERR_KEY_REUSED;
+    }
     out->status = (int)status;
-    return same ? VRS_OK : ERR_KEY_REUSED;
+    return VRS_OK;
 }
 
 enum vrs_err idempotency_look(struct partition *p, const char *key, const void *body, size_t len,

@@ -39,6 +39,7 @@ struct inquiry {
 };
 void inquiry_init(struct inquiry *q); /* zeros, new id */
 void inquiry_fini(struct inquiry *q); /* wipes */
+/* *out is initialised by the caller; what it held is wiped. */
 VRS_CHECK enum vrs_err inquiry_get(struct partition *p, const struct record_id *id,
                                    struct inquiry *out);
 VRS_CHECK enum vrs_err inquiry_put(struct partition *p, struct inquiry *q); /* version 0: insert */
@@ -91,6 +92,7 @@ struct provision { /* 情報提供等の記録 */
     uint64_t doses;
     struct record_id inquiry;
 };
+/* v->id is the caller's (record_id_new); sets v->sequence. */
 VRS_CHECK enum vrs_err provision_add(struct partition *p, struct provision *v);
 typedef enum vrs_err provision_fn(const struct provision *v, void *arg);
 VRS_CHECK enum vrs_err provisions_read(struct partition *p, uint64_t after, uint64_t limit,
@@ -102,8 +104,8 @@ struct idempotent {
     int status;           /* HTTP status of the first answer */
     struct buffer answer; /* JSON */
 };
-/* VRS_OK and *seen: the first answer is in *out; ERR_KEY_REUSED: other body; VRS_OK, !*seen: new.
- */
+/* out->answer: initialised, empty.  VRS_OK and *seen: the first answer is in *out; VRS_OK, !*seen:
+ * new; ERR_KEY_REUSED: other body. */
 VRS_CHECK enum vrs_err idempotency_look(struct partition *p, const char *key, const void *body,
                                         size_t len, bool *seen, struct idempotent *out);
 VRS_CHECK enum vrs_err idempotency_keep(struct partition *p, const char *key, const void *body,

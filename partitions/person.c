@@ -134,6 +134,32 @@ enum vrs_err person_put(struct partition *pt, struct person *p) {
     return e;
 }
 
+struct history {
+    const struct record_id *id;
+    person_fn *fn;
+    void *arg;
+};
+
+static enum vrs_err each_version(struct record *r, void *arg) {
+    const struct history *h = arg;
+    struct person p;
+    enum vrs_err e = person_read(r, &p);
+    p.id = *h->id;
+    p.version = r->order;
+    if (e == VRS_OK)
+        e = h->fn(&p, h->arg);
+    person_wipe(&p);
+    return e;
+}
+
+enum vrs_err person_history(struct partition *pt, const struct record_id *id, person_fn *fn,
+                            void *arg) {
+    struct history h = {.id = id, .fn = fn, .arg = arg};
+    struct store_index index;
+    store_index_id(id, &index);
+    return record_find(pt, TABLE_PERSON_HISTORY, 0, &index, each_version, &h);
+}
+
 /* --- search --- */
 
 struct search {

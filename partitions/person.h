@@ -40,6 +40,9 @@ VRS_CHECK enum vrs_err person_by_addressee(struct partition *pt, const char *add
  * person_history. */
 VRS_CHECK enum vrs_err person_put(struct partition *pt, struct person *p);
 typedef enum vrs_err person_fn(struct person *p, void *arg);
+/* Oldest first, without the present version (C74: the old value stays readable to auditors). */
+VRS_CHECK enum vrs_err person_history(struct partition *pt, const struct record_id *id,
+                                      person_fn *fn, void *arg);
 /* Kana prefix (folded, lib/text.h) among those born on that day; at most `limit`. */
 VRS_CHECK enum vrs_err person_search(struct partition *pt, const char *kana_prefix,
                                      struct civil_date birth, size_t limit, person_fn *fn,

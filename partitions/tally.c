@@ -102,7 +102,7 @@ enum vrs_err tally_walk(struct partition *p, const char *prefix, tally_fn *fn, v
 struct tally_batch {
     struct tally *list;
     size_t count, cap;
-    bool failed;
+    enum vrs_err failed; /* sticky until the flush */
 };
 
 struct tally_batch *tally_batch_open(void) {
@@ -127,14 +127,14 @@ void tally_batch_add(struct tally_batch *b, const char *name, int64_t n) {
         size_t cap = b->cap == 0 ? 16 : 2 * b->cap;
         struct tally *grown = realloc(b->list, cap * sizeof *grown);
         if (grown == NULL) {
-            b->failed = true;
+            b->failed = ERR_MEMORY;
             return;
         }
         b->list = grown;
         b->cap = cap;
     }
     if (strlen(name) >= NAME_BYTES) {
-        b->failed = true;
+        b->failed = ERR_INTERNAL;
         return;
     }
     struct tally *t = &b->list[b->count++];
@@ -144,12 +144,12 @@ void tally_batch_add(struct tally_batch *b, const char *name, int64_t n) {
 }
 
 enum vrs_err tally_batch_flush(struct tally_batch *b, struct partition *p) {
-    enum vrs_err e = b->failed ? ERR_MEMORY : VRS_OK;
+    enum vrs_err e = b->failed;
     for (size_t i = 0; i < b->count && e == VRS_OK; i++) {
         if (b->list[i].value != 0)
             e = tally_add(p, b->list[i].name, b->list[i].value);
     }
     b->count = 0;
-    b->failed = false;
+    b->failed = VRS_OK;
     return e;
 }

@@ -34,7 +34,7 @@ struct import_context {
     enum row_result result;
     enum vrs_err code;        /* VRS_OK, or why refused */
     const char *column;       /* Japanese name of the column, or "" */
-    char note[160];           /* warnings for a person: rule names, 外字 */
+    char note[1200];          /* warnings for a person, in Japanese: suspect rules, 外字 */
     struct record_id subject; /* person touched; has_subject */
     bool has_subject;
 };
