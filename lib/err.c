@@ -17,33 +17,27 @@ static const struct {
 #undef X
 };
 
-const char *err_name(enum vrs_err e)
-{
+const char *err_name(enum vrs_err e) {
     return errors[e].name;
 }
 
-int err_status(enum vrs_err e)
-{
+int err_status(enum vrs_err e) {
     return errors[e].status;
 }
 
-bool err_retryable(enum vrs_err e)
-{
+bool err_retryable(enum vrs_err e) {
     return errors[e].retryable;
 }
 
-const char *err_title(enum vrs_err e)
-{
+const char *err_title(enum vrs_err e) {
     return errors[e].title;
 }
 
-const char *err_detail_ja(enum vrs_err e)
-{
+const char *err_detail_ja(enum vrs_err e) {
     return errors[e].detail_ja;
 }
 
-bool err_by_name(const char *name, enum vrs_err *out)
-{
+bool err_by_name(const char *name, enum vrs_err *out) {
     for (int e = 0; e < VRS_ERR_COUNT; e++) {
         if (strcmp(errors[e].name, name) == 0) {
             *out = (enum vrs_err)e;
@@ -54,8 +48,7 @@ bool err_by_name(const char *name, enum vrs_err *out)
 }
 
 enum vrs_err err_fail_at(struct vrs_fault *fault, enum vrs_err e, const char *file, int line,
-                         const char *fmt, ...)
-{
+                         const char *fmt, ...) {
     if (fault == NULL)
         return e;
     fault->sys_errno = errno;

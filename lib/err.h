@@ -28,14 +28,14 @@ enum vrs_err {
  * data: it is logged as it is. */
 struct vrs_fault {
     enum vrs_err err;
-    int sys_errno;     /* errno at the place, 0 when it says nothing */
-    const char *file;  /* __FILE__ of the place */
+    int sys_errno;    /* errno at the place, 0 when it says nothing */
+    const char *file; /* __FILE__ of the place */
     int line;
     char text[160];
 };
 
-const char *err_name(enum vrs_err e);      /* "stale_version" */
-int err_status(enum vrs_err e);            /* HTTP status, 200 for VRS_OK */
+const char *err_name(enum vrs_err e); /* "stale_version" */
+int err_status(enum vrs_err e);       /* HTTP status, 200 for VRS_OK */
 bool err_retryable(enum vrs_err e);
 const char *err_title(enum vrs_err e);     /* English, RFC 9457 title */
 const char *err_detail_ja(enum vrs_err e); /* Japanese, what the user should do */

@@ -24,8 +24,7 @@ struct throttle {
     struct slot slot[];
 };
 
-struct throttle *throttle_open(size_t names, unsigned tries, int64_t window_ms)
-{
+struct throttle *throttle_open(size_t names, unsigned tries, int64_t window_ms) {
     size_t slots = WAYS;
     while (slots < names)
         slots *= 2;
@@ -39,15 +38,13 @@ struct throttle *throttle_open(size_t names, unsigned tries, int64_t window_ms)
     return t;
 }
 
-void throttle_close(struct throttle **t)
-{
+void throttle_close(struct throttle **t) {
     free(*t);
     *t = NULL;
 }
 
 /* The name's slot, or the oldest of its set, emptied when its window has passed. */
-static struct slot *slot_of(struct throttle *t, const char *name)
-{
+static struct slot *slot_of(struct throttle *t, const char *name) {
     uint8_t hash[32];
     uint64_t at;
     crypto_hmac_sha256(t->key, sizeof t->key, name, strlen(name), hash);
@@ -69,8 +66,7 @@ static struct slot *slot_of(struct throttle *t, const char *name)
     return oldest;
 }
 
-bool throttle_allows(struct throttle *t, const char *name, int64_t *retry_ms)
-{
+bool throttle_allows(struct throttle *t, const char *name, int64_t *retry_ms) {
     const struct slot *s = slot_of(t, name);
     if (s->count < t->tries)
         return true;
@@ -79,8 +75,7 @@ bool throttle_allows(struct throttle *t, const char *name, int64_t *retry_ms)
     return false;
 }
 
-void throttle_count(struct throttle *t, const char *name)
-{
+void throttle_count(struct throttle *t, const char *name) {
     struct slot *s = slot_of(t, name);
     if (s->count == 0)
         s->since_ms = clock_mono_ms();

@@ -2,8 +2,8 @@
  *
  * Wrapped data keys lie in DIR/<code>.keys (one small file a municipality, replaced atomically,
  * 0600), each with AAD (kek id, key id, municipality, area, purpose, version) and a check value.
- * A keyring belongs to one process; lookups are thread-safe and borrow from locked memory that lives
- * until keyring_close. */
+ * A keyring belongs to one process; lookups are thread-safe and borrow from locked memory that
+ * lives until keyring_close. */
 #ifndef PARTITIONS_KEYRING_H
 #define PARTITIONS_KEYRING_H
 
@@ -26,7 +26,7 @@ struct kek_source {
     enum vrs_err (*load)(const char *where, enum key_area area, struct secret_key *out,
                          struct vrs_fault *fault);
 };
-extern const struct kek_source kek_file;       /* development: where/kek-records, kek-log, kek-numbers */
+extern const struct kek_source kek_file; /* development: where/kek-records, kek-log, kek-numbers */
 extern const struct kek_source kek_credential; /* $CREDENTIALS_DIRECTORY (systemd) */
 
 VRS_CHECK enum vrs_err kek_file_make(const char *where, enum key_area area,

@@ -89,7 +89,6 @@ VRS_CHECK enum vrs_err record_reseal(struct partition *p, enum store_table t, st
 VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
                                      const struct record_id *id);
 /* One more than the last that was given out or stored; an undone one is given out again. */
-VRS_CHECK enum vrs_err partition_next_order(struct partition *p, enum store_table t,
-                                            uint64_t *out);
+VRS_CHECK enum vrs_err partition_next_order(struct partition *p, enum store_table t, uint64_t *out);
 
 #endif

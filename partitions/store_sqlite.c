@@ -50,7 +50,7 @@ struct store {
     struct sqlite_file *file;
     bool in_transaction;
     unsigned savepoints; /* how deep */
-    bool made_table; /* in this transaction: an undo takes it back */
+    bool made_table;     /* in this transaction: an undo takes it back */
     enum vrs_err failed;
     uint32_t tables;        /* bit: the physical table is there */
     sqlite3_stmt *row_stmt; /* holds the row that `get` lent out */
