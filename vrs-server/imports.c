@@ -15,7 +15,7 @@
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/log.h"
-#include "lib/wire.h"
+#include "partitions/fields.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/import_rows.h"
 #include "vrs-server/line_out.h"
@@ -56,102 +56,33 @@ struct import {
     char error[16], column[64]; /* refused: code and column */
 };
 
-enum tag {
-    T_KIND = 1,
-    T_FILE_NAME,
-    T_SHA256,
-    T_USER,
-    T_SIZE,
-    T_RECEIVED,
-    T_PARTS_DONE,
-    T_ROWS,
-    T_NEW,
-    T_CHANGED,
-    T_SAME,
-    T_REFUSED,
-    T_RESULTS,
-    T_MADE,
-    T_ERROR,
-    T_COLUMN
+static const struct field members[] = {
+    FIELD(1, FIELD_I32, struct import, kind),
+    FIELD(2, FIELD_TEXT, struct import, file_name),
+    FIELD(3, FIELD_TEXT, struct import, sha256),
+    FIELD(4, FIELD_TEXT, struct import, user),
+    FIELD(5, FIELD_I64, struct import, size),
+    FIELD(6, FIELD_I64, struct import, received),
+    FIELD(7, FIELD_I64, struct import, parts_done),
+    FIELD(8, FIELD_I64, struct import, rows),
+    FIELD(9, FIELD_I64, struct import, count[ROW_NEW]),
+    FIELD(10, FIELD_I64, struct import, count[ROW_CHANGED]),
+    FIELD(11, FIELD_I64, struct import, count[ROW_SAME]),
+    FIELD(12, FIELD_I64, struct import, count[ROW_REFUSED]),
+    FIELD(13, FIELD_I64, struct import, results),
+    FIELD(14, FIELD_I64, struct import, made_ms),
+    FIELD(15, FIELD_TEXT, struct import, error),
+    FIELD(16, FIELD_TEXT, struct import, column),
+    {0},
 };
 
 /* --- stored --- */
 
-static void import_encode(const struct import *m, struct buffer *b) {
-    wire_put_u64(b, T_KIND, m->kind);
-    wire_put_str(b, T_FILE_NAME, m->file_name);
-    wire_put_str(b, T_SHA256, m->sha256);
-    wire_put_str(b, T_USER, m->user);
-    wire_put_u64(b, T_SIZE, m->size);
-    wire_put_u64(b, T_RECEIVED, m->received);
-    wire_put_u64(b, T_PARTS_DONE, m->parts_done);
-    wire_put_u64(b, T_ROWS, m->rows);
-    for (size_t i = 0; i < ROW_RESULTS; i++)
-        wire_put_u64(b, (uint8_t)(T_NEW + i), m->count[i]);
-    wire_put_u64(b, T_RESULTS, m->results);
-    wire_put_u64(b, T_MADE, (uint64_t)m->made_ms);
-    wire_put_str(b, T_ERROR, m->error);
-    wire_put_str(b, T_COLUMN, m->column);
-}
-
-static bool import_field(const struct wire_field *f, struct import *m) {
-    uint64_t n = 0;
-    bool ok = true;
-    switch (f->tag) {
-    case T_KIND:
-        ok = wire_u64(f, &n);
-        m->kind = (enum import_kind)n;
-        break;
-    case T_FILE_NAME:
-        return wire_str(f, m->file_name, sizeof m->file_name);
-    case T_SHA256:
-        return wire_str(f, m->sha256, sizeof m->sha256);
-    case T_USER:
-        return wire_str(f, m->user, sizeof m->user);
-    case T_SIZE:
-        return wire_u64(f, &m->size);
-    case T_RECEIVED:
-        return wire_u64(f, &m->received);
-    case T_PARTS_DONE:
-        return wire_u64(f, &m->parts_done);
-    case T_ROWS:
-        return wire_u64(f, &m->rows);
-    case T_NEW:
-    case T_CHANGED:
-    case T_SAME:
-    case T_REFUSED:
-        return wire_u64(f, &m->count[f->tag - T_NEW]);
-    case T_RESULTS:
-        return wire_u64(f, &m->results);
-    case T_MADE:
-        ok = wire_u64(f, &n);
-        m->made_ms = (int64_t)n;
-        break;
-    case T_ERROR:
-        return wire_str(f, m->error, sizeof m->error);
-    case T_COLUMN:
-        return wire_str(f, m->column, sizeof m->column);
-    default:
-        break;
-    }
-    return ok;
-}
-
 static enum vrs_err import_decode(const struct record *r, struct import *m) {
-    struct wire_reader reader;
-    struct wire_field f;
-    bool more = true;
     memset(m, 0, sizeof *m);
     m->id = r->id;
     m->state = (enum import_state)r->state;
-    wire_open(&reader, r->text.data, r->text.len);
-    for (;;) {
-        enum vrs_err e = wire_next(&reader, &f, &more);
-        if (e != VRS_OK || !more)
-            return e;
-        if (!import_field(&f, m))
-            return ERR_CORRUPT;
-    }
+    return fields_decode(members, &r->text, m);
 }
 
 static enum vrs_err import_get(struct partition *p, const struct record_id *id,
@@ -176,7 +107,7 @@ static enum vrs_err import_put(struct partition *p, const struct import *m, bool
             e = partition_blind(p, "import_name", m->file_name, strlen(m->file_name), &r.index[1]);
     }
     buffer_clear(&r.text);
-    import_encode(m, &r.text);
+    fields_encode(members, m, &r.text);
     r.state = m->state;
     if (e == VRS_OK)
         e = insert ? record_insert(p, TABLE_IMPORT, &r) : record_update(p, TABLE_IMPORT, &r);
@@ -732,7 +663,7 @@ static void start(struct http_request *rq, bool commit) {
     if (e == VRS_OK && is_running(&id))
         e = ERR_IN_PROGRESS;
     if (e != VRS_OK) {
-        inside_answer(in, e);
+        inside_refuse(in, e);
         return;
     }
     s->commit = commit;

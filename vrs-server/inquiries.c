@@ -462,10 +462,13 @@ static enum vrs_err ask_new(struct inside_request *in, struct partition *p, stru
         e = inside_log(in, p, a->q.has_person ? &person : NULL, &person.id, a->q.has_person ? 1 : 0,
                        0, "sent", a->from);
     record_id_format(&a->q.id, id);
-    size_t len;
-    const void *body = http_body(in->rq, &len);
+    uint8_t content[CRYPTO_HASH_BYTES];
     if (e == VRS_OK)
-        e = idempotency_keep(p, in->idempotency_key, body, len, 201, id, sizeof id - 1);
+        e = inside_content(in, content);
+    if (e == VRS_OK)
+        e = idempotency_keep(p, in->idempotency_key, content, sizeof content, 201, id,
+                             sizeof id - 1);
+    secret_wipe(content, sizeof content); /* Q1 */
     person_wipe(&person);
     return e;
 }
@@ -474,10 +477,12 @@ static enum vrs_err ask_run(struct inside_request *in, struct partition *p) {
     struct ask *a = in->own;
     struct idempotent first = {0};
     bool seen = false;
-    size_t len;
-    const void *body = http_body(in->rq, &len);
+    uint8_t content[CRYPTO_HASH_BYTES];
     buffer_init(&first.answer, 1024);
-    enum vrs_err e = idempotency_look(p, in->idempotency_key, body, len, &seen, &first);
+    enum vrs_err e = inside_content(in, content);
+    if (e == VRS_OK)
+        e = idempotency_look(p, in->idempotency_key, content, sizeof content, &seen, &first);
+    secret_wipe(content, sizeof content); /* Q1 */
     a->result = INQUIRY_OPEN;
     if (e == VRS_OK && seen) {
         a->result = INQUIRY_MATCH; /* anything but OPEN: ask_done answers at once */
@@ -773,8 +778,16 @@ static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
     struct decision *d = in->own;
     struct record_id id;
     struct person person;
+    struct idempotent first = {0};
+    bool seen = false;
+    uint8_t content[CRYPTO_HASH_BYTES];
     memset(&person, 0, sizeof person);
-    enum vrs_err e = inside_id(in, "id", &id);
+    buffer_init(&first.answer, 1);
+    enum vrs_err e = inside_content(in, content);
+    if (e == VRS_OK)
+        e = idempotency_look(p, in->idempotency_key, content, sizeof content, &seen, &first);
+    if (e == VRS_OK)
+        e = inside_id(in, "id", &id);
     if (e == VRS_OK)
         e = held_get(p, &id, &d->held);
     uint32_t want = d->approve ? APPROVED : REFUSED;
@@ -803,6 +816,9 @@ static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
     if (e == VRS_OK)
         e = inside_log(in, p, &person, &person.id, 1, d->dose_count,
                        d->approve ? "approved" : "refused", d->reason);
+    if (e == VRS_OK && !seen) /* sent again it finds itself decided: the same answer */
+        e = idempotency_keep(p, in->idempotency_key, content, sizeof content, 200, NULL, 0);
+    buffer_fini(&first.answer);
     person_wipe(&person);
     return e;
 }
@@ -831,7 +847,8 @@ static void decide(struct http_request *rq, bool approve) {
     if (e == VRS_OK && (reason == NULL || reason[0] == '\0'))
         e = ERR_REASON_REQUIRED;
     if (e != VRS_OK) {
-        inside_answer(in, e);
+        buffer_fini(&d->doses);
+        inside_refuse(in, e);
         return;
     }
     SET(d->reason, reason);
@@ -861,21 +878,20 @@ static void expire_done(struct pool_job *job) {
     free(job);
 }
 
+static void expire_in(const char *municipality, void *arg) {
+    struct server *server = arg;
+    struct sweep_job *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return; /* the next minute */
+    SET(s->job.municipality, municipality);
+    s->job.run = expire_run;
+    s->job.done = expire_done;
+    if (pool_submit(server->pool, &s->job) != VRS_OK)
+        free(s);
+}
+
 void inquiries_sweep(struct server *server) {
-    size_t n = pool_list(server->pool, NULL, 0);
-    char(*codes)[7] = n > 0 ? calloc(n, sizeof *codes) : NULL;
-    n = codes != NULL ? pool_list(server->pool, codes, n) : 0;
-    for (size_t i = 0; i < n; i++) {
-        struct sweep_job *s = calloc(1, sizeof *s);
-        if (s == NULL)
-            break;
-        memcpy(s->job.municipality, codes[i], sizeof s->job.municipality);
-        s->job.run = expire_run;
-        s->job.done = expire_done;
-        if (pool_submit(server->pool, &s->job) != VRS_OK)
-            free(s);
-    }
-    free(codes);
+    pool_each(server->pool, expire_in, server);
 }
 
 void held_refuse(struct http_request *rq) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/crypto.h"
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "partitions/exchange.h"
@@ -52,7 +53,9 @@ enum vrs_err inside_log(struct inside_request *in, struct partition *p, const st
         .subjects = subjects,
         .subject_count = subject_count,
     };
-    return access_log_append(p, &entry, NULL);
+    enum vrs_err e = access_log_append(p, &entry, NULL);
+    in->entry_made = e == VRS_OK;
+    return e;
 }
 
 /* A pool job may be run again from the start: what an earlier run left behind goes. */
@@ -64,6 +67,7 @@ static void answer_reset(struct inside_request *in) {
     in->detail_ja[0] = '\0';
     in->failed = VRS_OK;
     in->kick_line = false;
+    in->entry_made = false;
     if (in->problem_extra != NULL) {
         json_decref(in->problem_extra);
         in->problem_extra = NULL;
@@ -90,14 +94,34 @@ static enum vrs_err run_logged(struct inside_request *in, struct partition *p) {
     return VRS_OK;
 }
 
+enum vrs_err inside_content(const struct inside_request *in, uint8_t out[CRYPTO_HASH_BYTES]) {
+    size_t len;
+    const void *body = http_body(in->rq, &len);
+    const char *path = http_route(in->rq)->path, *id = http_param(in->rq, "id");
+    struct crypto_digest *d = crypto_digest_open();
+    if (d == NULL)
+        return ERR_MEMORY;
+    crypto_digest_add(d, path, strlen(path) + 1);
+    if (id != NULL)
+        crypto_digest_add(d, id, strlen(id));
+    crypto_digest_add(d, "", 1);
+    crypto_digest_add(d, body, len);
+    crypto_digest_close(&d, out);
+    return VRS_OK;
+}
+
 static enum vrs_err run_once(struct inside_request *in, struct partition *p) {
     struct idempotent first = {0};
     bool seen = false;
-    size_t len;
-    const void *body = http_body(in->rq, &len);
+    uint8_t content[CRYPTO_HASH_BYTES];
     buffer_init(&first.answer, in->answer.max);
-    enum vrs_err e = idempotency_look(p, in->idempotency_key, body, len, &seen, &first);
-    if (e == VRS_OK && seen) {
+    enum vrs_err e = inside_content(in, content);
+    if (e == VRS_OK)
+        e = idempotency_look(p, in->idempotency_key, content, sizeof content, &seen, &first);
+    if (e == ERR_KEY_REUSED) {
+        e = inside_log(in, p, NULL, NULL, 0, 0, err_name(e), NULL);
+        in->failed = ERR_KEY_REUSED;
+    } else if (e == VRS_OK && seen) {
         in->status = first.status;
         if (!buffer_put(&in->answer, first.answer.data, first.answer.len))
             e = ERR_MEMORY;
@@ -106,8 +130,8 @@ static enum vrs_err run_once(struct inside_request *in, struct partition *p) {
     } else if (e == VRS_OK) {
         e = run_logged(in, p);
         if (e == VRS_OK && in->failed == VRS_OK)
-            e = idempotency_keep(p, in->idempotency_key, body, len, in->status, in->answer.data,
-                                 in->answer.len);
+            e = idempotency_keep(p, in->idempotency_key, content, sizeof content, in->status,
+                                 in->answer.data, in->answer.len);
     }
     buffer_fini(&first.answer);
     return e;
@@ -119,10 +143,13 @@ static enum vrs_err job_run(struct pool_job *job, struct partition *p) {
     return in->idempotency_key != NULL ? run_once(in, p) : run_logged(in, p);
 }
 
+/* A step in the own municipality that refuses keeps its entry, too, unless the request has one from
+ * an earlier step.  In another municipality's partition a refusal leaves nothing. */
 static enum vrs_err step_run(struct pool_job *job, struct partition *p) {
     struct inside_request *in = (struct inside_request *)job;
+    bool own = strcmp(partition_code(p), in->session.municipality) == 0;
     answer_reset(in);
-    return in->run(in, p);
+    return own && !in->entry_kept ? run_logged(in, p) : in->run(in, p);
 }
 
 /* --- on the loop --- */
@@ -142,6 +169,10 @@ static void job_done(struct pool_job *job) {
 
 static void step_done(struct pool_job *job) {
     struct inside_request *in = (struct inside_request *)job;
+    if (job->err == VRS_OK) {
+        in->entry_kept |= in->entry_made;
+        job->err = in->failed;
+    }
     in->done(in);
 }
 

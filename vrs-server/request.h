@@ -8,6 +8,7 @@
 #ifndef VRS_SERVER_REQUEST_H
 #define VRS_SERVER_REQUEST_H
 
+#include "lib/crypto.h"
 #include "lib/json.h"
 #include "vrs-server/session.h"
 
@@ -39,6 +40,8 @@ struct inside_request {
     inside_fn *run;
     inside_done_fn *done;
     enum vrs_err failed;  /* what run returned, when a log entry was kept for it */
+    bool entry_made;      /* by the present run */
+    bool entry_kept;      /* an earlier step's entry is committed */
     bool kick_line;       /* outcomes changed: hand them over after the commit */
     enum vrs_err refusal; /* inside_refuse */
 };
@@ -63,6 +66,10 @@ VRS_CHECK enum vrs_err inside_log(struct inside_request *in, struct partition *p
                                   const struct person *person, const struct record_id *subjects,
                                   size_t subject_count, uint64_t count, const char *result,
                                   const char *detail);
+/* What an Idempotency-Key stands for: a digest of route, {id} and body (to be wiped where the body
+ * is secret).  The same key with anything else is ERR_KEY_REUSED. */
+VRS_CHECK enum vrs_err inside_content(const struct inside_request *in,
+                                      uint8_t out[CRYPTO_HASH_BYTES]);
 /* Compact JSON of v (new reference, stolen) into in->answer. */
 VRS_CHECK enum vrs_err inside_json(struct inside_request *in, json_t *v);
 /* Reads in->body by a field table; errors name the field. */

@@ -268,8 +268,10 @@ bool session_gate(struct http_request *rq) {
         }
     }
     enum vrs_err e = read_common(in);
-    if (e != VRS_OK)
-        in->idempotency_key = NULL;
+    if (e != VRS_OK && in->session.user[0] != '\0') {
+        inside_refuse(in, e);
+        return false;
+    }
     return answered(in, e);
 }
 
