@@ -361,6 +361,15 @@ static void path_of(const struct pool *p, const char *municipality, char *out, s
     (void)snprintf(out, cap, "%s/%s.db", p->dir, municipality);
 }
 
+void pool_each(struct pool *p, void (*each)(const char *municipality, void *arg), void *arg) {
+    size_t cap = pool_list(p, NULL, 0);
+    char(*codes)[7] = cap > 0 ? calloc(cap, sizeof *codes) : NULL;
+    size_t n = codes != NULL ? pool_list(p, codes, cap) : 0;
+    for (size_t i = 0; i < n && i < cap; i++)
+        each(codes[i], arg);
+    free(codes);
+}
+
 bool pool_exists(struct pool *p, const char *municipality) {
     if (!code_ok(municipality))
         return false;

@@ -58,6 +58,8 @@ VRS_CHECK enum vrs_err pool_submit_exclusive(struct pool *p, struct pool_job *jo
 VRS_CHECK enum vrs_err pool_warm(struct pool *p);
 /* Codes that have a file, sorted; returns how many, fills at most cap. */
 size_t pool_list(struct pool *p, char (*codes)[7], size_t cap);
+/* Calls `each` for every code that has a file, now, on the loop. */
+void pool_each(struct pool *p, void (*each)(const char *municipality, void *arg), void *arg);
 bool pool_exists(struct pool *p, const char *municipality); /* no I/O beyond one stat */
 size_t pool_open_files(const struct pool *p);               /* partitions open now */
 

@@ -6,76 +6,37 @@
 
 #include "lib/clock.h"
 #include "lib/secret.h"
-#include "lib/wire.h"
-
-/* Every field of these records is a string or a 64-bit number: one table a record. */
-struct member {
-    uint8_t tag;
-    size_t offset;
-    size_t cap; /* 0: int64_t */
-};
-
-static void encode(const struct member *m, const void *from, struct buffer *b) {
-    for (; m->tag != 0; m++) {
-        const char *at = (const char *)from + m->offset;
-        if (m->cap > 0) {
-            wire_put_str(b, m->tag, at);
-        } else {
-            int64_t n;
-            memcpy(&n, at, sizeof n);
-            wire_put_u64(b, m->tag, (uint64_t)n);
-        }
-    }
-}
-
-static enum vrs_err decode(const struct member *members, const struct buffer *text, void *to) {
-    struct wire_reader r;
-    struct wire_field f;
-    bool more;
-    wire_open(&r, text->data, text->len);
-    for (;;) {
-        enum vrs_err e = wire_next(&r, &f, &more);
-        if (e != VRS_OK || !more)
-            return e;
-        for (const struct member *m = members; m->tag != 0; m++) {
-            char *at = (char *)to + m->offset;
-            uint64_t n;
-            if (m->tag != f.tag)
-                continue;
-            if (m->cap > 0 ? !wire_str(&f, at, m->cap) : !wire_u64(&f, &n))
-                return ERR_CORRUPT;
-            if (m->cap == 0)
-                memcpy(at, &n, sizeof n);
-        }
-    }
-}
-
-#define TEXT(tag, type, field)                                                                     \
-    { tag, offsetof(type, field), sizeof((type *)0)->field }
-#define NUMBER(tag, type, field)                                                                   \
-    { tag, offsetof(type, field), 0 }
+#include "partitions/fields.h"
 
 #define ACCOUNT_MEMBERS(type, prefix)                                                              \
-    TEXT(1, type, prefix user), TEXT(2, type, prefix person_name),                                 \
-        TEXT(3, type, prefix municipality), TEXT(4, type, prefix section),                         \
-        TEXT(5, type, prefix roles), TEXT(6, type, prefix rights),                                 \
-        TEXT(7, type, prefix password_hash), TEXT(8, type, prefix valid_until),                    \
-        TEXT(9, type, prefix approved_by), NUMBER(10, type, prefix made_ms)
+    FIELD(1, FIELD_TEXT, type, prefix user), FIELD(2, FIELD_TEXT, type, prefix person_name),       \
+        FIELD(3, FIELD_TEXT, type, prefix municipality),                                           \
+        FIELD(4, FIELD_TEXT, type, prefix section), FIELD(5, FIELD_TEXT, type, prefix roles),      \
+        FIELD(6, FIELD_TEXT, type, prefix rights),                                                 \
+        FIELD(7, FIELD_TEXT, type, prefix password_hash),                                          \
+        FIELD(8, FIELD_TEXT, type, prefix valid_until),                                            \
+        FIELD(9, FIELD_TEXT, type, prefix approved_by), FIELD(10, FIELD_I64, type, prefix made_ms)
 
-static const struct member account_members[] = {ACCOUNT_MEMBERS(struct account, ), {0}};
-static const struct member application_members[] = {
-    ACCOUNT_MEMBERS(struct application, account.), TEXT(11, struct application, applicant),
-    NUMBER(12, struct application, applied_ms),    TEXT(13, struct application, decided_by),
-    NUMBER(14, struct application, decided_ms),    {0}};
-static const struct member terminal_members[] = {
-    TEXT(1, struct terminal, name),         TEXT(2, struct terminal, kind),
-    TEXT(3, struct terminal, municipality), TEXT(4, struct terminal, serial),
-    TEXT(5, struct terminal, fingerprint),  TEXT(6, struct terminal, rights),
-    TEXT(7, struct terminal, valid_until),  {0}};
+static const struct field account_members[] = {ACCOUNT_MEMBERS(struct account, ), {0}};
+static const struct field application_members[] = {
+    ACCOUNT_MEMBERS(struct application, account.),
+    FIELD(11, FIELD_TEXT, struct application, applicant),
+    FIELD(12, FIELD_I64, struct application, applied_ms),
+    FIELD(13, FIELD_TEXT, struct application, decided_by),
+    FIELD(14, FIELD_I64, struct application, decided_ms),
+    {0}};
+static const struct field terminal_members[] = {FIELD(1, FIELD_TEXT, struct terminal, name),
+                                                FIELD(2, FIELD_TEXT, struct terminal, kind),
+                                                FIELD(3, FIELD_TEXT, struct terminal, municipality),
+                                                FIELD(4, FIELD_TEXT, struct terminal, serial),
+                                                FIELD(5, FIELD_TEXT, struct terminal, fingerprint),
+                                                FIELD(6, FIELD_TEXT, struct terminal, rights),
+                                                FIELD(7, FIELD_TEXT, struct terminal, valid_until),
+                                                {0}};
 
 /* Inserts (version 0) or replaces a row; its one index is the blind form of `key`. */
 static enum vrs_err put(struct partition *registry, enum store_table t, const char *kind,
-                        const char *key, const struct member *members, const void *from,
+                        const char *key, const struct field *members, const void *from,
                         struct record_id *id, uint64_t *version, uint32_t *generation,
                         uint32_t state) {
     struct record r;
@@ -84,7 +45,7 @@ static enum vrs_err put(struct partition *registry, enum store_table t, const ch
     r.version = *version;
     r.generation = *generation;
     r.state = state;
-    encode(members, from, &r.text);
+    fields_encode(members, from, &r.text);
     enum vrs_err e = partition_blind(registry, kind, key, strlen(key), &r.index[0]);
     if (e == VRS_OK)
         e = *version == 0 ? record_insert(registry, t, &r) : record_update(registry, t, &r);
@@ -107,7 +68,7 @@ static enum vrs_err account_read(const struct record *r, struct account *out) {
     memset(out, 0, sizeof *out);
     TAKE_HEAD(out, r);
     out->state = (enum account_state)r->state;
-    return decode(account_members, &r->text, out);
+    return fields_decode(account_members, &r->text, out);
 }
 
 struct found_account {
@@ -180,7 +141,7 @@ static enum vrs_err application_read(const struct record *r, struct application 
     memset(out, 0, sizeof *out);
     TAKE_HEAD(out, r);
     out->state = (enum application_state)r->state;
-    return decode(application_members, &r->text, out);
+    return fields_decode(application_members, &r->text, out);
 }
 
 enum vrs_err application_get(struct partition *registry, const struct record_id *id,
@@ -290,7 +251,7 @@ static enum vrs_err terminal_read(const struct record *r, struct terminal *out) 
     memset(out, 0, sizeof *out);
     TAKE_HEAD(out, r);
     out->state = (enum terminal_state)r->state;
-    return decode(terminal_members, &r->text, out);
+    return fields_decode(terminal_members, &r->text, out);
 }
 
 enum vrs_err terminal_put(struct partition *registry, struct terminal *t) {

@@ -723,15 +723,8 @@ void line_out_kick(struct line_out *l, const char *municipality) {
         free(u);
 }
 
-static void kick_all(struct line_out *l) {
-    size_t n = pool_list(l->server->pool, NULL, 0);
-    char(*codes)[7] = n > 0 ? calloc(n, sizeof *codes) : NULL;
-    if (codes == NULL)
-        return;
-    size_t have = pool_list(l->server->pool, codes, n);
-    for (size_t i = 0; i < have && i < n; i++)
-        line_out_kick(l, codes[i]);
-    free(codes);
+static void kick_one(const char *municipality, void *arg) {
+    line_out_kick(arg, municipality);
 }
 
 /* --- replay after a restore --- */
@@ -831,7 +824,7 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
         return e;
     }
     *out = l;
-    kick_all(l);
+    pool_each(s->pool, kick_one, l);
     pull(l);
     return VRS_OK;
 }

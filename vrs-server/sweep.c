@@ -1,7 +1,7 @@
 #include "vrs-server/sweep.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lib/log.h"
 #include "partitions/person.h"
@@ -55,20 +55,19 @@ static void sweep_done(struct pool_job *job) {
     free(s);
 }
 
+static void sweep_one(const char *municipality, void *arg) {
+    struct server *server = arg;
+    struct sweep *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return; /* swept at the next start */
+    s->server = server;
+    (void)snprintf(s->job.municipality, sizeof s->job.municipality, "%s", municipality);
+    s->job.run = sweep_run;
+    s->job.done = sweep_done;
+    if (pool_submit(server->pool, &s->job) != VRS_OK)
+        free(s);
+}
+
 void sweep_orphans(struct server *server) {
-    size_t n = pool_list(server->pool, NULL, 0);
-    char(*codes)[7] = n > 0 ? calloc(n, sizeof *codes) : NULL;
-    n = codes != NULL ? pool_list(server->pool, codes, n) : 0;
-    for (size_t i = 0; i < n; i++) {
-        struct sweep *s = calloc(1, sizeof *s);
-        if (s == NULL)
-            break;
-        s->server = server;
-        memcpy(s->job.municipality, codes[i], sizeof s->job.municipality);
-        s->job.run = sweep_run;
-        s->job.done = sweep_done;
-        if (pool_submit(server->pool, &s->job) != VRS_OK)
-            free(s);
-    }
-    free(codes);
+    pool_each(server->pool, sweep_one, server);
 }
