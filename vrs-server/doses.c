@@ -167,8 +167,9 @@ static enum vrs_err store(struct inside_request *in, struct partition *p, const 
 
 struct correction {
     const char *status, *day, *product, *lot, *site, *physician, *reason;
-    int64_t dose_number;
+    int64_t dose_number; /* KEEP: not sent */
 };
+#define KEEP INT64_MIN
 
 static enum vrs_err correct_fields(struct inside_request *in, const struct correction *x,
                                    struct claim *c) {
@@ -188,7 +189,7 @@ static enum vrs_err correct_fields(struct inside_request *in, const struct corre
         if (!c->given && strcmp(x->status, "not_given") != 0)
             return ERR_BAD_FIELD;
     }
-    if (x->dose_number != 0) {
+    if (x->dose_number != KEEP) {
         if (x->dose_number < 1 || x->dose_number > 9)
             return ERR_R120;
         c->coupon.dose_number = (int)x->dose_number;
@@ -201,7 +202,7 @@ static enum vrs_err correct_fields(struct inside_request *in, const struct corre
 }
 
 static enum vrs_err correct_run(struct inside_request *in, struct partition *p) {
-    struct correction x = {0};
+    struct correction x = {.dose_number = KEEP};
     const struct json_field fields[] = {
         JF_STR("status", false, 12, &x.status),
         JF_STR("vaccinated_on", false, 10, &x.day),
