@@ -79,3 +79,20 @@ int64_t room_raw(const char *sql) {
         room_open();
     return value;
 }
+
+void room_keep(enum store_table t, const struct record_id *id, struct room_seal *out) {
+    struct store_row row;
+    room_ok(store_sqlite.get(partition_store(room.partition), t, id->bytes, &row));
+    assert_true(row.blob_len >= sizeof out->bytes);
+    memcpy(out->bytes, row.blob + row.blob_len - sizeof out->bytes, sizeof out->bytes);
+}
+
+bool room_holds(const struct room_seal *s) {
+    return stand_holds(room.stand.dir, s->bytes, sizeof s->bytes);
+}
+
+struct civil_date room_day(const char *text) {
+    struct civil_date d;
+    room_ok(clock_parse_date(text, &d));
+    return d;
+}

@@ -3,6 +3,7 @@
 #ifndef TESTS_LIB_ROOM_H
 #define TESTS_LIB_ROOM_H
 
+#include "lib/clock.h"
 #include "partitions/partition.h"
 #include "tests/lib/stand.h"
 
@@ -25,5 +26,14 @@ void room_open(void);
 /* What an operator with the file in hand could do: each statement runs on the closed file, and must
  * change a row unless it reads or creates. The first column of the last row comes back. */
 int64_t room_raw(const char *sql);
+
+/* Whether the sealed bytes that a row had stand anywhere in the folder: room_keep copies them. */
+struct room_seal {
+    uint8_t bytes[64];
+};
+void room_keep(enum store_table t, const struct record_id *id, struct room_seal *out);
+bool room_holds(const struct room_seal *s);
+
+struct civil_date room_day(const char *text);
 
 #endif
