@@ -13,18 +13,18 @@
 #include "ocr-ingest/line.h"
 #include "tablet-api/line.h"
 #include "vrs-server/apply.h"
+#include "vrs-server/line_outcomes.h"
+#include "vrs-server/line_queries.h"
 #include "vrs-server/snapshot.h"
 
 /* Invariants:
  *  L1  an entry is offered by the inbox until its outcome is durable there; we may see it again
  * after a restart or a lost answer, and apply.h answers the same. L2  nothing is dropped: a batch
- * whose commit failed or is unknown is submitted again; outcomes stay queued until LINE_ACKED names
- * them. L3  a waiting claim that became final is marked unsent in its partition until then. */
+ * whose commit failed or is unknown is submitted again. */
 
 enum {
     MAX_IN_FLIGHT = 4000, /* entries pulled and not yet committed: above it pulling pauses */
     RETRY_MS = 500,
-    MAX_UNSENT = 500,
 };
 
 /* Entries of one municipality on their way through its partition. */
@@ -37,37 +37,6 @@ struct batch {
     size_t count, cap;
     int64_t started_us;
     struct replay *replay; /* NULL: from the pull */
-};
-
-/* An outcome that the outside does not have yet. */
-struct pending {
-    struct line_result result;
-    char municipality[7]; /* "" or: where the unsent mark is to be taken off */
-    bool sent;            /* in the POST that is in flight */
-};
-
-struct mark_job {
-    struct pool_job job; /* first */
-    struct line_out *line;
-    size_t count;
-    uint8_t receipt[][LINE_RECEIPT_BYTES];
-};
-
-struct unsent_job {
-    struct pool_job job; /* first */
-    struct line_out *line;
-    size_t count;
-    struct line_result result[MAX_UNSENT];
-};
-
-struct query_job {
-    struct pool_job job; /* first */
-    struct line_out *line;
-    uint64_t id;
-    bool own_site;
-    size_t sealed_len;
-    enum line_coupon_status status;
-    uint8_t sealed[];
 };
 
 struct replay {
@@ -87,15 +56,12 @@ struct line_out {
     struct crypto_opener *opener[SERVER_MAX_WORKERS];
     struct event *retry; /* pull, failed batches and outcomes again */
     uint64_t after_seq;
-    uint64_t epoch;
     size_t in_flight;
-    bool pulling, posting, answering, closing;
+    bool pulling, closing;
     int64_t last_pull_ms;
     struct batch *failed;
-    struct pending *pending;
-    size_t pending_count, pending_cap;
-    struct buffer answers;
-    bool has_answers;
+    struct line_outcomes *outcomes;
+    struct line_queries *queries;
     struct snapshot *snapshot;
 };
 
@@ -112,154 +78,10 @@ static struct metric depth_outside = {.name = "vrs_line_inbox_depth",
                                       .type = METRIC_GAUGE};
 
 static void pull(struct line_out *l);
-static void post_outcomes(struct line_out *l);
-static void post_answers(struct line_out *l);
 
 static void retry_later(struct line_out *l) {
     const struct timeval soon = {.tv_usec = RETRY_MS * 1000};
     (void)event_add(l->retry, &soon);
-}
-
-static enum vrs_err start_post(struct line_out *l, const char *method, const char *path,
-                               const struct buffer *body, int64_t timeout_ms, client_done_fn *done,
-                               void *arg) {
-    const struct client_call call = {.method = method,
-                                     .path = path,
-                                     .content_type = LINE_CONTENT_TYPE,
-                                     .body = body->data,
-                                     .len = body->len,
-                                     .timeout_ms = timeout_ms,
-                                     .done = done,
-                                     .arg = arg};
-    return body->failed ? ERR_MEMORY : client_start(l->client, &call);
-}
-
-static bool reply_ok(const struct client_reply *r) {
-    return r->err == VRS_OK && r->status == 200;
-}
-
-/* --- outcomes to the outside --- */
-
-static bool pending_add(struct line_out *l, const struct line_result *r, const char *municipality) {
-    if (l->pending_count == l->pending_cap) {
-        size_t cap = l->pending_cap == 0 ? 256 : 2 * l->pending_cap;
-        struct pending *grown = realloc(l->pending, cap * sizeof *grown);
-        if (grown == NULL)
-            return false;
-        l->pending = grown;
-        l->pending_cap = cap;
-    }
-    struct pending *p = &l->pending[l->pending_count++];
-    memset(p, 0, sizeof *p);
-    p->result = *r;
-    (void)snprintf(p->municipality, sizeof p->municipality, "%s", municipality);
-    return true;
-}
-
-static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
-    struct mark_job *m = (struct mark_job *)job;
-    for (size_t i = 0; i < m->count; i++) {
-        enum vrs_err e = claim_mark_sent(p, m->receipt[i]);
-        if (e != VRS_OK && e != ERR_NOT_FOUND)
-            return e;
-    }
-    return VRS_OK;
-}
-
-static void mark_done(struct pool_job *job) {
-    /* Not marked: it is found and handed over once more at the next start. */
-    if (job->err != VRS_OK)
-        log_fault(LOG_WARN, "line.mark_failed", &job->fault);
-    free(job);
-}
-
-/* Takes the unsent marks of acknowledged outcomes off, one job a municipality. */
-static void mark_sent(struct line_out *l, struct pending *done, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (done[i].municipality[0] == '\0')
-            continue;
-        struct mark_job *m = calloc(1, sizeof *m + (count - i) * sizeof m->receipt[0]);
-        if (m == NULL)
-            return;
-        m->line = l;
-        m->job.run = mark_run;
-        m->job.done = mark_done;
-        memcpy(m->job.municipality, done[i].municipality, sizeof m->job.municipality);
-        for (size_t j = i; j < count; j++) {
-            if (strcmp(done[j].municipality, m->job.municipality) == 0) {
-                memcpy(m->receipt[m->count++], done[j].result.receipt, LINE_RECEIPT_BYTES);
-                done[j].municipality[0] = '\0';
-            }
-        }
-        if (pool_submit(l->server->pool, &m->job) != VRS_OK)
-            free(m);
-    }
-}
-
-/* The body of LINE_ACKED lists receipts in the order they were posted. */
-struct acked {
-    struct line_out *line;
-    size_t at;
-    struct pending *done;
-    size_t count;
-};
-
-static void note_acked(const uint8_t receipt[LINE_RECEIPT_BYTES], void *arg) {
-    struct acked *a = arg;
-    struct line_out *l = a->line;
-    for (size_t i = a->at; i < l->pending_count; i++) {
-        struct pending *p = &l->pending[i];
-        if (p->sent && memcmp(p->result.receipt, receipt, LINE_RECEIPT_BYTES) == 0) {
-            a->done[a->count++] = *p;
-            p->result.outcome = LINE_PENDING; /* acknowledged: swept below */
-            a->at = i + 1;
-            return;
-        }
-    }
-}
-
-static void outcomes_posted(const struct client_reply *r, void *arg) {
-    struct line_out *l = arg;
-    struct acked acked = {.line = l};
-    l->posting = false;
-    acked.done = calloc(l->pending_count + 1, sizeof *acked.done);
-    if (reply_ok(r) && acked.done != NULL &&
-        line_acked_decode(r->body, r->len, note_acked, &acked) != VRS_OK)
-        log_event(LOG_ERROR, "line.bad_answer", LF_STR("path", "outcomes"));
-    size_t kept = 0;
-    for (size_t i = 0; i < l->pending_count; i++) {
-        if (l->pending[i].result.outcome == LINE_PENDING)
-            continue;
-        l->pending[kept] = l->pending[i];
-        l->pending[kept++].sent = false;
-    }
-    l->pending_count = kept;
-    if (acked.done != NULL)
-        mark_sent(l, acked.done, acked.count);
-    free(acked.done);
-    if (!reply_ok(r)) {
-        log_event(LOG_WARN, "line.outcomes_failed", LF_ERR(r->err), LF_INT("status", r->status));
-        retry_later(l);
-    } else {
-        post_outcomes(l);
-    }
-}
-
-static void post_outcomes(struct line_out *l) {
-    if (l->posting || l->pending_count == 0 || l->closing)
-        return;
-    struct buffer body;
-    buffer_init(&body, LINE_MAX_BODY);
-    line_outcomes_begin(&body);
-    for (size_t i = 0; i < l->pending_count && i < LINE_MAX_ENTRIES; i++) {
-        line_outcomes_add(&l->pending[i].result, &body);
-        l->pending[i].sent = true;
-    }
-    if (start_post(l, "POST", "/line/v1/outcomes", &body, 30000, outcomes_posted, l) == VRS_OK)
-        l->posting = true;
-    else
-        retry_later(l);
-    buffer_fini(&body);
 }
 
 /* --- entries through the partitions --- */
@@ -400,8 +222,8 @@ static void batch_done(struct pool_job *job) {
         return;
     }
     for (size_t i = 0; i < b->count; i++) {
-        if (b->result[i].outcome != LINE_PENDING && !pending_add(l, &b->result[i], ""))
-            retry_later(l);
+        if (b->result[i].outcome != LINE_PENDING)
+            line_outcomes_put(l->outcomes, &b->result[i]);
     }
     l->in_flight -= b->count;
     metric_observe_us(&apply_us, clock_mono_us() - b->started_us);
@@ -411,7 +233,7 @@ static void batch_done(struct pool_job *job) {
         replay_step(b->replay);
     }
     batch_free(b);
-    post_outcomes(l);
+    line_outcomes_post(l->outcomes);
     pull(l);
 }
 
@@ -502,132 +324,20 @@ static void sorted_drop(struct sorter *s) {
     }
 }
 
-/* --- coupon queries: nothing of them is stored but the log entry --- */
-
-static enum vrs_err see_recorded(struct claim *c, void *arg) {
-    if (claim_in_force(c))
-        *(bool *)arg = true;
-    return VRS_OK;
-}
-
-static enum vrs_err query_look(struct query_job *q, struct partition *p, const struct coupon *c,
-                               struct person *holder) {
-    struct person_coupon coupon;
-    bool recorded = false;
-    q->status = LINE_COUPON_UNKNOWN;
-    enum vrs_err e = coupon_get(p, c->number.digits, &coupon);
-    if (e != VRS_OK)
-        return e == ERR_NOT_FOUND ? VRS_OK : e;
-    q->status = LINE_COUPON_OK;
-    e = person_get(p, &coupon.person, holder);
-    if (e != VRS_OK || !q->own_site)
-        return e;
-    e = claims_of_turn(p, c, see_recorded, &recorded);
-    if (recorded)
-        q->status = LINE_COUPON_RECORDED;
-    else if (person_date_set(holder->moved_out_on))
-        q->status = LINE_COUPON_MOVED_OUT;
-    return e;
-}
-
-static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
-    struct query_job *q = (struct query_job *)job;
-    struct buffer line;
-    struct coupon coupon;
-    struct person holder;
-    struct vrs_fault fault = {0};
-    struct buffer aad;
-    char text[32] = "";
-    memset(&holder, 0, sizeof holder);
-    buffer_init(&aad, 64);
-    line_query_aad(q->id, &aad);
-    buffer_init(&line, sizeof text - 1);
-    enum vrs_err e = crypto_opener_unseal(q->line->opener[job->worker_index], aad.data, aad.len,
-                                          q->sealed, q->sealed_len, &line);
-    if (e == VRS_OK && line.len > 0)
-        memcpy(text, line.data, line.len);
-    if (e == VRS_OK)
-        e = line_parse(text, NULL, &coupon, &fault);
-    if (e == VRS_OK)
-        e = query_look(q, p, &coupon, &holder);
-    struct log_entry entry = {.actor = {.source = "internet"},
-                              .act = "coupon.check",
-                              .purpose = "vaccination_record",
-                              .result = "ok",
-                              .count = q->status == LINE_COUPON_UNKNOWN ? 0 : 1};
-    if (e == VRS_OK && holder.version != 0) {
-        entry.person = &holder;
-        entry.subjects = &holder.id;
-        entry.subject_count = 1;
-    }
-    if (e == VRS_OK)
-        e = access_log_append(p, &entry, NULL);
-    person_wipe(&holder);
-    buffer_fini(&aad);
-    buffer_fini(&line);
-    secret_wipe(text, sizeof text);
-    return e;
-}
-
-static void query_done(struct pool_job *job) {
-    struct query_job *q = (struct query_job *)job;
-    struct line_out *l = q->line;
-    /* No file of that municipality: nobody is registered there.  Other errors: no answer, the
-     * tablet is told inside_away. */
-    if (job->err == ERR_NOT_FOUND)
-        q->status = LINE_COUPON_UNKNOWN;
-    if (!l->closing && (job->err == VRS_OK || job->err == ERR_NOT_FOUND)) {
-        if (!l->has_answers)
-            line_answers_begin(&l->answers);
-        l->has_answers = true;
-        line_answers_add(q->id, q->status, &l->answers);
-        post_answers(l);
-    }
-    free(q);
-}
-
-static enum vrs_err take_query(const struct line_query *from, void *arg) {
-    struct sorter *s = arg;
-    struct query_job *q = calloc(1, sizeof *q + from->sealed_len);
-    if (q == NULL)
-        return VRS_OK; /* unanswered: the tablet's deadline speaks */
-    q->line = s->line;
-    q->id = from->id;
-    q->own_site = strcmp(from->municipality, from->site_municipality) == 0;
-    q->sealed_len = from->sealed_len;
-    memcpy(q->sealed, from->sealed, from->sealed_len);
-    q->job.run = query_run;
-    q->job.done = query_done;
-    memcpy(q->job.municipality, from->municipality, sizeof q->job.municipality);
-    if (pool_submit(s->line->server->pool, &q->job) != VRS_OK)
-        free(q);
-    return VRS_OK;
-}
-
-static void answers_posted(const struct client_reply *r, void *arg) {
-    struct line_out *l = arg;
-    (void)r; /* lost answers are asked again by a person */
-    l->answering = false;
-    post_answers(l);
-}
-
-static void post_answers(struct line_out *l) {
-    if (l->answering || !l->has_answers || l->closing)
-        return;
-    l->answering =
-        start_post(l, "POST", "/line/v1/answers", &l->answers, 5000, answers_posted, l) == VRS_OK;
-    buffer_clear(&l->answers);
-    l->has_answers = false;
-}
-
 /* --- pulling --- */
+
+static enum vrs_err take_query(const struct line_query *q, void *arg) {
+    const struct sorter *s = arg;
+    line_queries_take(s->line->queries, q);
+    return VRS_OK;
+}
 
 static void pulled(const struct client_reply *r, void *arg) {
     struct line_out *l = arg;
     struct sorter s = {.line = l, .last_seq = l->after_seq};
     struct line_pulled_head head;
     l->pulling = false;
-    if (!reply_ok(r) ||
+    if (!line_reply_ok(r) ||
         line_pulled_decode(r->body, r->len, &head, sort_entry, take_query, &s) != VRS_OK) {
         log_event(LOG_WARN, "line.pull_failed", LF_ERR(r->err), LF_INT("status", r->status));
         sorted_drop(&s);
@@ -635,7 +345,12 @@ static void pulled(const struct client_reply *r, void *arg) {
         return;
     }
     l->last_pull_ms = clock_mono_ms();
-    l->after_seq = s.last_seq;
+    /* Entries wait outside and none of them is new to us, nor on its way: the inbox was replaced
+     * and counts from the beginning, or an entry could not be read.  Once more from the start (L1).
+     */
+    bool lost_place =
+        s.count == 0 && head.depth > 0 && l->in_flight == 0 && line_outcomes_idle(l->outcomes);
+    l->after_seq = lost_place ? 0 : s.last_seq;
     metric_add(&pulled_total, (int64_t)s.count);
     metric_set(&depth_outside, (int64_t)head.depth);
     sorted_submit(&s);
@@ -653,7 +368,7 @@ static void pull(struct line_out *l) {
     struct buffer body;
     buffer_init(&body, 1024);
     line_pull_encode(&ask, &body);
-    if (start_post(l, "POST", "/line/v1/pull", &body, c->pull_wait_ms + 10000, pulled, l) == VRS_OK)
+    if (line_post(l->client, "/line/v1/pull", &body, c->pull_wait_ms + 10000, pulled, l) == VRS_OK)
         l->pulling = true;
     else
         retry_later(l);
@@ -671,56 +386,14 @@ static void retry(evutil_socket_t fd, short what, void *arg) {
         b->next = NULL;
         batch_submit(b);
     }
-    post_outcomes(l);
+    line_outcomes_post(l->outcomes);
     pull(l);
 }
 
 /* --- outcomes that changed inside --- */
 
-static enum vrs_err see_unsent(struct claim *c, void *arg) {
-    struct unsent_job *u = arg;
-    if (u->count < MAX_UNSENT)
-        apply_result_of(c, &u->result[u->count++]);
-    return VRS_OK;
-}
-
-static enum vrs_err unsent_run(struct pool_job *job, struct partition *p) {
-    struct unsent_job *u = (struct unsent_job *)job;
-    u->count = 0;
-    return claims_unsent(p, MAX_UNSENT, see_unsent, u);
-}
-
-static bool is_pending(const struct line_out *l, const struct line_result *r) {
-    for (size_t i = 0; i < l->pending_count; i++) {
-        if (memcmp(l->pending[i].result.receipt, r->receipt, LINE_RECEIPT_BYTES) == 0 &&
-            l->pending[i].result.outcome == r->outcome)
-            return true;
-    }
-    return false;
-}
-
-static void unsent_done(struct pool_job *job) {
-    struct unsent_job *u = (struct unsent_job *)job;
-    struct line_out *l = u->line;
-    for (size_t i = 0; job->err == VRS_OK && !l->closing && i < u->count; i++) {
-        if (!is_pending(l, &u->result[i]))
-            (void)pending_add(l, &u->result[i], job->municipality);
-    }
-    if (!l->closing)
-        post_outcomes(l);
-    free(u);
-}
-
 void line_out_kick(struct line_out *l, const char *municipality) {
-    struct unsent_job *u = calloc(1, sizeof *u);
-    if (u == NULL)
-        return; /* still marked: found at the next kick or start */
-    u->line = l;
-    u->job.run = unsent_run;
-    u->job.done = unsent_done;
-    (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);
-    if (pool_submit(l->server->pool, &u->job) != VRS_OK)
-        free(u);
+    line_outcomes_find(l->outcomes, municipality);
 }
 
 static void kick_one(const char *municipality, void *arg) {
@@ -738,7 +411,7 @@ static void replay_page(const struct client_reply *reply, void *arg) {
     struct replay *r = arg;
     struct sorter s = {.line = r->line, .replay = r, .last_seq = r->after_seq};
     struct line_pulled_head head;
-    if (!reply_ok(reply) ||
+    if (!line_reply_ok(reply) ||
         line_pulled_decode(reply->body, reply->len, &head, sort_entry, NULL, &s) != VRS_OK) {
         sorted_drop(&s);
         r->err = reply->err != VRS_OK ? reply->err : ERR_PROTOCOL;
@@ -766,7 +439,7 @@ static void replay_step(struct replay *r) {
     memcpy(ask.municipality, r->municipality, sizeof ask.municipality);
     buffer_init(&body, 1024);
     line_replay_encode(&ask, &body);
-    if (start_post(r->line, "POST", "/line/v1/replay", &body, 30000, replay_page, r) != VRS_OK)
+    if (line_post(r->line->client, "/line/v1/replay", &body, 30000, replay_page, r) != VRS_OK)
         replay_end(r, ERR_INSIDE_AWAY);
     buffer_fini(&body);
 }
@@ -801,7 +474,6 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
     struct secret_key key;
     l->server = s;
     l->last_pull_ms = clock_mono_ms();
-    buffer_init(&l->answers, LINE_MAX_BODY);
     metric_register(&unreadable);
     metric_register(&apply_us);
     enum vrs_err e = snapshot_read_key(c->inbox_key_file, &key, fault);
@@ -817,6 +489,10 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
         l->retry = event_new(s->base, -1, 0, retry, l);
         e = l->retry != NULL ? VRS_OK : ERR_MEMORY;
     }
+    if (e == VRS_OK)
+        e = line_outcomes_open(s, l->client, &l->outcomes);
+    if (e == VRS_OK)
+        e = line_queries_open(s, l->client, l->opener, &l->queries);
     secret_wipe(&key, sizeof key);
     if (e != VRS_OK) {
         line_out_close(&l);
@@ -836,6 +512,8 @@ void line_out_close(struct line_out **lp) {
     if (l == NULL)
         return;
     l->closing = true;
+    line_outcomes_stop(l->outcomes);
+    line_queries_stop(l->queries);
     if (l->client != NULL)
         client_close(&l->client);
     if (l->retry != NULL)

@@ -365,6 +365,12 @@ static enum vrs_err login_verdict(struct login *login, const struct tls_peer *pe
     return VRS_OK;
 }
 
+/* A try counts from its start, so that many at once are no more than one after the other. */
+static void try_take_back(struct sessions *s, const struct login *login) {
+    throttle_take_back(s->throttle, login->user);
+    throttle_take_back(s->throttle, http_tls_peer(login->in->rq)->name);
+}
+
 static void login_hashed(struct worker_job *job) {
     struct login *login = (struct login *)job;
     struct inside_request *in = login->in;
@@ -380,9 +386,8 @@ static void login_hashed(struct worker_job *job) {
         memcpy(session.roles, login->account.roles, sizeof session.roles);
         if (!right_mask_parse(login->account.rights, &session.rights))
             login->verdict = ERR_FORBIDDEN;
+        try_take_back(s, login);
     } else {
-        throttle_count(s->throttle, login->user);
-        throttle_count(s->throttle, peer->name);
         log_event(LOG_WARN, "session.refused", LF_STR("terminal", peer->name),
                   LF_ERR(login->verdict));
     }
@@ -401,14 +406,17 @@ static void login_looked_up(struct inside_request *in) {
     struct login *login = login_of(in);
     struct sessions *s = in->server->sessions;
     if (in->job.err != VRS_OK) {
+        try_take_back(s, login);
         login_end(in, in->job.err);
         return;
     }
     login->hash_job.run = login_hash;
     login->hash_job.done = login_hashed;
     enum vrs_err e = worker_submit(s->hasher[s->turn++ % HASHERS], &login->hash_job);
-    if (e != VRS_OK)
+    if (e != VRS_OK) {
+        try_take_back(s, login);
         login_end(in, ERR_BUSY);
+    }
 }
 
 static enum vrs_err login_look_up(struct inside_request *in, struct partition *registry) {
@@ -444,6 +452,8 @@ void session_login(struct http_request *rq) {
     in->own = login;
     (void)strncpy(login->user, user, sizeof login->user - 1);
     (void)strncpy(login->password, password, sizeof login->password - 1);
+    throttle_count(s->throttle, login->user);
+    throttle_count(s->throttle, peer->name);
     inside_step(in, REGISTRY, 0, login_look_up, login_looked_up);
 }
 

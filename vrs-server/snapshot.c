@@ -34,6 +34,7 @@ struct snapshot {
     struct buffer body; /* the newest, signed */
     uint64_t version;   /* of body, 0 none */
     uint64_t outside;   /* what the outside has */
+    uint64_t sent;      /* the version in the push that is in flight */
     int64_t made_mono_ms;
     bool making, again, pushing;
 };
@@ -221,9 +222,12 @@ static void pushed(const struct client_reply *r, void *arg) {
     struct snapshot *s = arg;
     s->pushing = false;
     if (r->err == VRS_OK && r->status == 204) {
-        s->outside = s->version;
-        metric_set(&outside_version, (int64_t)s->version);
-        log_event(LOG_INFO, "snapshot.pushed", LF_INT("version", s->version));
+        s->outside = s->sent;
+        metric_set(&outside_version, (int64_t)s->sent);
+        log_event(LOG_INFO, "snapshot.pushed", LF_INT("version", s->sent));
+        if (s->version >
+            s->sent) /* made while that one was on its way: a revocation must not wait */
+            push(s);
     } else {
         log_event(LOG_WARN, "snapshot.push_failed", LF_ERR(r->err), LF_INT("status", r->status));
     }
@@ -240,6 +244,7 @@ static void push(struct snapshot *s) {
                                      .timeout_ms = 30000,
                                      .done = pushed,
                                      .arg = s};
+    s->sent = s->version;
     s->pushing = client_start(s->line, &call) == VRS_OK;
 }
 

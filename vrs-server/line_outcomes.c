@@ -1,0 +1,273 @@
+#include "vrs-server/line_outcomes.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "vrs-server/apply.h"
+
+/* Invariants:
+ *  O1  an outcome stays queued until LINE_ACKED names it.
+ *  O2  a waiting claim that became final is marked unsent in its partition until then, so that a
+ *      crash here loses nothing. */
+
+enum { RETRY_MS = 500, MAX_UNSENT = 500 };
+
+/* An outcome that the outside does not have yet. */
+struct pending {
+    struct line_result result;
+    char municipality[7]; /* "" or: where the unsent mark is to be taken off */
+    bool sent;            /* in the POST that is in flight */
+};
+
+struct mark_job {
+    struct pool_job job; /* first */
+    struct line_outcomes *line;
+    size_t count;
+    uint8_t receipt[][LINE_RECEIPT_BYTES];
+};
+
+struct unsent_job {
+    struct pool_job job; /* first */
+    struct line_outcomes *line;
+    size_t count;
+    struct line_result result[MAX_UNSENT];
+};
+
+struct line_outcomes {
+    struct server *server;
+    struct client *client;
+    struct event *retry;
+    struct pending *pending;
+    size_t pending_count, pending_cap;
+    bool posting, closing;
+};
+
+enum vrs_err line_post(struct client *c, const char *path, const struct buffer *body,
+                       int64_t timeout_ms, client_done_fn *done, void *arg) {
+    const struct client_call call = {.method = "POST",
+                                     .path = path,
+                                     .content_type = LINE_CONTENT_TYPE,
+                                     .body = body->data,
+                                     .len = body->len,
+                                     .timeout_ms = timeout_ms,
+                                     .done = done,
+                                     .arg = arg};
+    return body->failed ? ERR_MEMORY : client_start(c, &call);
+}
+
+bool line_reply_ok(const struct client_reply *r) {
+    return r->err == VRS_OK && r->status == 200;
+}
+
+static void retry_later(struct line_outcomes *l) {
+    const struct timeval soon = {.tv_usec = RETRY_MS * 1000};
+    (void)event_add(l->retry, &soon);
+}
+
+static void retry(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    line_outcomes_post(arg);
+}
+
+static bool pending_add(struct line_outcomes *l, const struct line_result *r,
+                        const char *municipality) {
+    if (l->pending_count == l->pending_cap) {
+        size_t cap = l->pending_cap == 0 ? 256 : 2 * l->pending_cap;
+        struct pending *grown = realloc(l->pending, cap * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        l->pending = grown;
+        l->pending_cap = cap;
+    }
+    struct pending *p = &l->pending[l->pending_count++];
+    memset(p, 0, sizeof *p);
+    p->result = *r;
+    (void)snprintf(p->municipality, sizeof p->municipality, "%s", municipality);
+    return true;
+}
+
+static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
+    struct mark_job *m = (struct mark_job *)job;
+    for (size_t i = 0; i < m->count; i++) {
+        enum vrs_err e = claim_mark_sent(p, m->receipt[i]);
+        if (e != VRS_OK && e != ERR_NOT_FOUND)
+            return e;
+    }
+    return VRS_OK;
+}
+
+static void mark_done(struct pool_job *job) {
+    /* Not marked: it is found and handed over once more at the next start. */
+    if (job->err != VRS_OK)
+        log_fault(LOG_WARN, "line.mark_failed", &job->fault);
+    free(job);
+}
+
+/* Takes the unsent marks of acknowledged outcomes off, one job a municipality. */
+static void mark_sent(struct line_outcomes *l, struct pending *done, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (done[i].municipality[0] == '\0')
+            continue;
+        struct mark_job *m = calloc(1, sizeof *m + (count - i) * sizeof m->receipt[0]);
+        if (m == NULL)
+            return;
+        m->line = l;
+        m->job.run = mark_run;
+        m->job.done = mark_done;
+        memcpy(m->job.municipality, done[i].municipality, sizeof m->job.municipality);
+        for (size_t j = i; j < count; j++) {
+            if (strcmp(done[j].municipality, m->job.municipality) == 0) {
+                memcpy(m->receipt[m->count++], done[j].result.receipt, LINE_RECEIPT_BYTES);
+                done[j].municipality[0] = '\0';
+            }
+        }
+        if (pool_submit(l->server->pool, &m->job) != VRS_OK)
+            free(m);
+    }
+}
+
+struct acked {
+    struct line_outcomes *line;
+    size_t at;
+    struct pending *done;
+    size_t count;
+};
+
+static void note_acked(const uint8_t receipt[LINE_RECEIPT_BYTES], void *arg) {
+    struct acked *a = arg;
+    struct line_outcomes *l = a->line;
+    for (size_t n = 0; n < l->pending_count; n++) {
+        size_t i = (a->at + n) % l->pending_count; /* mostly the very next one */
+        struct pending *p = &l->pending[i];
+        if (p->sent && memcmp(p->result.receipt, receipt, LINE_RECEIPT_BYTES) == 0) {
+            a->done[a->count++] = *p;
+            p->result.outcome = LINE_PENDING; /* acknowledged: swept below */
+            a->at = i + 1;
+            return;
+        }
+    }
+}
+
+static void outcomes_posted(const struct client_reply *r, void *arg) {
+    struct line_outcomes *l = arg;
+    struct acked acked = {.line = l};
+    l->posting = false;
+    acked.done = calloc(l->pending_count + 1, sizeof *acked.done);
+    if (line_reply_ok(r) && acked.done != NULL &&
+        line_acked_decode(r->body, r->len, note_acked, &acked) != VRS_OK)
+        log_event(LOG_ERROR, "line.bad_answer", LF_STR("path", "outcomes"));
+    size_t kept = 0;
+    for (size_t i = 0; i < l->pending_count; i++) {
+        if (l->pending[i].result.outcome == LINE_PENDING)
+            continue;
+        l->pending[kept] = l->pending[i];
+        l->pending[kept++].sent = false;
+    }
+    l->pending_count = kept;
+    if (acked.done != NULL)
+        mark_sent(l, acked.done, acked.count);
+    free(acked.done);
+    bool progress = line_reply_ok(r) && acked.count > 0;
+    if (!line_reply_ok(r))
+        log_event(LOG_WARN, "line.outcomes_failed", LF_ERR(r->err), LF_INT("status", r->status));
+    if (progress)
+        line_outcomes_post(l);
+    else
+        retry_later(l);
+}
+
+void line_outcomes_post(struct line_outcomes *l) {
+    if (l->posting || l->pending_count == 0 || l->closing)
+        return;
+    struct buffer body;
+    buffer_init(&body, LINE_MAX_BODY);
+    line_outcomes_begin(&body);
+    for (size_t i = 0; i < l->pending_count && i < LINE_MAX_ENTRIES; i++) {
+        line_outcomes_add(&l->pending[i].result, &body);
+        l->pending[i].sent = true;
+    }
+    if (line_post(l->client, "/line/v1/outcomes", &body, 30000, outcomes_posted, l) == VRS_OK)
+        l->posting = true;
+    else
+        retry_later(l);
+    buffer_fini(&body);
+}
+
+static enum vrs_err see_unsent(struct claim *c, void *arg) {
+    struct unsent_job *u = arg;
+    if (u->count < MAX_UNSENT)
+        apply_result_of(c, &u->result[u->count++]);
+    return VRS_OK;
+}
+
+static enum vrs_err unsent_run(struct pool_job *job, struct partition *p) {
+    struct unsent_job *u = (struct unsent_job *)job;
+    u->count = 0;
+    return claims_unsent(p, MAX_UNSENT, see_unsent, u);
+}
+
+static bool is_pending(const struct line_outcomes *l, const struct line_result *r) {
+    for (size_t i = 0; i < l->pending_count; i++) {
+        if (memcmp(l->pending[i].result.receipt, r->receipt, LINE_RECEIPT_BYTES) == 0 &&
+            l->pending[i].result.outcome == r->outcome)
+            return true;
+    }
+    return false;
+}
+
+static void unsent_done(struct pool_job *job) {
+    struct unsent_job *u = (struct unsent_job *)job;
+    struct line_outcomes *l = u->line;
+    for (size_t i = 0; job->err == VRS_OK && !l->closing && i < u->count; i++) {
+        if (!is_pending(l, &u->result[i]))
+            (void)pending_add(l, &u->result[i], job->municipality);
+    }
+    if (!l->closing)
+        line_outcomes_post(l);
+    free(u);
+}
+
+void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
+    struct unsent_job *u = calloc(1, sizeof *u);
+    if (u == NULL)
+        return; /* still marked: found at the next kick or start */
+    u->line = l;
+    u->job.run = unsent_run;
+    u->job.done = unsent_done;
+    (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);
+    if (pool_submit(l->server->pool, &u->job) != VRS_OK)
+        free(u);
+}
+
+void line_outcomes_put(struct line_outcomes *l, const struct line_result *r) {
+    /* Out of memory: the inbox has no outcome and offers the entry again after a restart. */
+    if (!pending_add(l, r, ""))
+        log_plain(LOG_ERROR, "line.outcome_not_queued");
+}
+
+bool line_outcomes_idle(const struct line_outcomes *l) {
+    return l->pending_count == 0;
+}
+
+enum vrs_err line_outcomes_open(struct server *s, struct client *line, struct line_outcomes **out) {
+    struct line_outcomes *l = calloc(1, sizeof *l);
+    *out = l;
+    if (l == NULL)
+        return ERR_MEMORY;
+    l->server = s;
+    l->client = line;
+    l->retry = event_new(s->base, -1, 0, retry, l);
+    return l->retry != NULL ? VRS_OK : ERR_MEMORY;
+}
+
+void line_outcomes_stop(struct line_outcomes *l) {
+    if (l == NULL)
+        return;
+    l->closing = true;
+    if (l->retry != NULL)
+        event_free(l->retry);
+    l->retry = NULL;
+}
