@@ -174,6 +174,8 @@ static enum vrs_err accept_head(struct http_conn *c, struct http_request *rq, si
             return err_fail(fault, ERR_FORBIDDEN, "no client certificate");
         c->has_peer = true;
     }
+    if (c->has_peer && clock_now_ms() > c->peer.not_after_ms)
+        c->peer.expired = true; /* meanwhile, on a kept connection */
     if (c->has_peer)
         rq->peer = arena_memdup(rq->arena, &c->peer, sizeof c->peer);
     rq->address = arena_strdup(rq->arena, c->address);

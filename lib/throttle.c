@@ -82,3 +82,9 @@ void throttle_count(struct throttle *t, const char *name) {
     if (s->count < t->tries)
         s->count++;
 }
+
+void throttle_take_back(struct throttle *t, const char *name) {
+    struct slot *s = slot_of(t, name);
+    if (s->count > 0)
+        s->count--;
+}

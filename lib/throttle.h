@@ -14,6 +14,7 @@ struct throttle *throttle_open(size_t names, unsigned tries, int64_t window_ms);
 void throttle_close(struct throttle **t);
 /* Would one more try be allowed now?  *retry_ms (may be NULL): when not, how long to wait. */
 bool throttle_allows(struct throttle *t, const char *name, int64_t *retry_ms);
-void throttle_count(struct throttle *t, const char *name); /* a try was made (or failed) */
+void throttle_count(struct throttle *t, const char *name);     /* a try was made (or failed) */
+void throttle_take_back(struct throttle *t, const char *name); /* a counted try was none */
 
 #endif

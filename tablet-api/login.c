@@ -32,15 +32,12 @@ struct login {
     struct session_table *sessions;
     struct throttle *tries;        /* of one account or terminal */
     struct throttle *source_tries; /* a whole site may stand behind one address */
-    struct attempt *waiting;       /* being hashed */
-    unsigned per_account;
     struct event *sweep;
 };
 
 /* One POST /v1/sessions; owned by the worker while it hashes, else by the loop. */
 struct attempt {
     struct worker_job job; /* first */
-    struct attempt *next;
     struct login *login;
     struct http_request *rq;
     char user_id[64];
@@ -89,7 +86,6 @@ enum vrs_err login_open(struct tablet *t, struct login **out) {
     if (l == NULL)
         return ERR_MEMORY;
     l->tablet = t;
-    l->per_account = (unsigned)c->login_tries;
     l->tries = throttle_open(THROTTLE_NAMES, (unsigned)c->login_tries, WINDOW_MS);
     l->source_tries = throttle_open(THROTTLE_NAMES, 10 * (unsigned)c->login_tries, WINDOW_MS);
     l->sweep = event_new(t->base, -1, EV_PERSIST, on_sweep, l);
@@ -138,7 +134,7 @@ enum vrs_err login_submit(struct login *l, struct worker_job *job) {
     return worker_submit(l->hasher[0], job);
 }
 
-/* --- throttling: failures count; tries in flight count as failures until they end --- */
+/* --- throttling: a try counts from its start, and is taken back when it was no failure --- */
 
 struct names {
     char account[96], terminal[96], source[96];
@@ -152,32 +148,25 @@ static void names_of(const struct attempt *a, struct names *n) {
 
 static bool allowed(struct login *l, const struct attempt *a, int64_t *retry_ms) {
     struct names n = {0};
-    unsigned in_flight = 0;
     names_of(a, &n);
     *retry_ms = 1000;
-    for (const struct attempt *w = l->waiting; w != NULL; w = w->next)
-        in_flight += strcmp(w->user_id, a->user_id) == 0;
-    return in_flight < l->per_account && throttle_allows(l->tries, n.account, retry_ms) &&
+    return throttle_allows(l->tries, n.account, retry_ms) &&
            throttle_allows(l->tries, n.terminal, retry_ms) &&
            throttle_allows(l->source_tries, n.source, retry_ms);
 }
 
-static void count_failure(struct login *l, const struct attempt *a) {
+static void count(struct login *l, const struct attempt *a,
+                  void (*how)(struct throttle *t, const char *name)) {
     struct names n = {0};
     names_of(a, &n);
-    throttle_count(l->tries, n.account);
-    throttle_count(l->tries, n.terminal);
-    throttle_count(l->source_tries, n.source);
+    how(l->tries, n.account);
+    how(l->tries, n.terminal);
+    how(l->source_tries, n.source);
 }
 
 /* --- the attempt --- */
 
 static void attempt_free(struct attempt *a) {
-    struct attempt **p = &a->login->waiting;
-    while (*p != NULL && *p != a)
-        p = &(*p)->next;
-    if (*p == a)
-        *p = a->next;
     secret_wipe(a, sizeof *a);
     free(a);
 }
@@ -255,14 +244,14 @@ static void hash_done(struct worker_job *job) {
     if (a->result != VRS_OK || !a->known || !lives) {
         /* Anything but a wrong password is our failure, not a try. */
         a->answer = a->result == VRS_OK ? ERR_BAD_LOGIN : a->result;
-        if (a->answer == ERR_BAD_LOGIN)
-            count_failure(a->login, a);
         metric_add(&m_refused, 1);
         name = "session.refused";
     } else if (peer != NULL && session_elsewhere(a->login->sessions, a->user_id, peer->fingerprint,
                                                  clock_mono_ms())) {
         name = "session.opened_elsewhere"; /* C26: one ID on two terminals is told inwards */
     }
+    if (a->answer != ERR_BAD_LOGIN)
+        count(a->login, a, throttle_take_back);
     const struct event_note note = {.name = name,
                                     .terminal = a->terminal,
                                     .staff = a->user_id,
@@ -291,11 +280,9 @@ static enum vrs_err submit(struct login *l, struct attempt *a) {
     a->job.run = run_hash;
     a->job.done = hash_done;
     enum vrs_err e = worker_submit(l->hasher[shorter], &a->job);
-    if (e != VRS_OK)
-        return e;
-    a->next = l->waiting;
-    l->waiting = a;
-    return VRS_OK;
+    if (e == VRS_OK)
+        count(l, a, throttle_count);
+    return e;
 }
 
 void session_post(struct http_request *rq) {
