@@ -94,15 +94,18 @@ static enum vrs_err chain_after(struct partition *p, uint64_t seq, uint8_t chain
  */
 static void item(char *out, size_t cap, const char *value) {
     static const char cut[] = "…";
-    const char *v = value != NULL && value[0] != '\0' ? value : "-";
-    size_t n = strlen(v);
+    if (value == NULL || value[0] == '\0') {
+        memcpy(out, "-", 2);
+        return;
+    }
+    size_t n = strlen(value);
     bool fits = n < cap;
     if (!fits) {
         n = cap - sizeof cut;
-        while (n > 0 && ((unsigned char)v[n] & 0xc0) == 0x80)
+        while (n > 0 && ((unsigned char)value[n] & 0xc0) == 0x80)
             n--;
     }
-    memcpy(out, v, n);
+    memcpy(out, value, n);
     out[n] = '\0';
     if (!text_valid_utf8(out, n)) {
         for (size_t i = 0; i < n; i++)
