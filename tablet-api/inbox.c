@@ -338,8 +338,9 @@ static void end_waiting(struct inbox *in, enum vrs_err e) {
     finish(in, &p->job);
 }
 
-/* Takes nudges and pulls that found nothing out of a committed batch. */
-static struct worker_job *keep_waiting(struct inbox *in, struct worker_job *jobs) {
+/* Takes pulls that found nothing out of a committed batch.  Beside a nudge none waits: the nudge
+ * may have been meant for that very pull. */
+static struct worker_job *keep_waiting(struct inbox *in, struct worker_job *jobs, bool nudged) {
     struct worker_job *rest = NULL;
     struct worker_job **tail = &rest;
     for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
@@ -348,7 +349,7 @@ static struct worker_job *keep_waiting(struct inbox *in, struct worker_job *jobs
         if (job->run == run_pull) {
             end_waiting(in, VRS_OK); /* the inside asks anew: the old question is dead */
             struct inbox_pull *p = (struct inbox_pull *)job;
-            if (p->wait && job->err == VRS_OK && p->count == 0) {
+            if (p->wait && !nudged && job->err == VRS_OK && p->count == 0) {
                 in->waiting = p;
                 continue;
             }
@@ -410,7 +411,7 @@ static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
         metric_observe_us(&m_commit_seconds, clock_mono_us() - begun);
         show_state(in);
     }
-    finish_all(in, keep_waiting(in, jobs));
+    finish_all(in, keep_waiting(in, jobs, nudged));
     if (pulled != NULL && pulled == in->waiting)
         end_waiting(in, VRS_OK);
     inbox_db_tidy(in->db);
