@@ -94,19 +94,15 @@ static enum vrs_err chain_after(struct partition *p, uint64_t seq, uint8_t chain
  */
 static void item(char *out, size_t cap, const char *value) {
     static const char cut[] = "…";
-    if (value == NULL || value[0] == '\0') {
-        memcpy(out, "-", 2);
-        return;
-    }
-    size_t n = strlen(value);
+    bool known = value != NULL && value[0] != '\0';
+    size_t n = (size_t)snprintf(out, cap, "%s", known ? value : "-");
     bool fits = n < cap;
     if (!fits) {
         n = cap - sizeof cut;
-        while (n > 0 && ((unsigned char)value[n] & 0xc0) == 0x80)
+        while (n > 0 && ((unsigned char)out[n] & 0xc0) == 0x80)
             n--;
+        out[n] = '\0';
     }
-    memcpy(out, value, n);
-    out[n] = '\0';
     if (!text_valid_utf8(out, n)) {
         for (size_t i = 0; i < n; i++)
             out[i] = (unsigned char)out[i] < 0x80 ? out[i] : '?';
