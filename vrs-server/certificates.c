@@ -57,8 +57,6 @@ static int by_turn(const void *a, const void *b) {
 }
 
 static void find_blocks(struct lookup *l, const struct person *person) {
-    if (l->doses == 0)
-        block(l, "no_dose", "証明できる接種記録がありません。", 0, 0);
     for (size_t i = 0; i < l->doses; i++) {
         int n = l->dose[i].coupon.dose_number;
         int before = i > 0 ? l->dose[i - 1].coupon.dose_number : 0;
@@ -74,14 +72,22 @@ static void find_blocks(struct lookup *l, const struct person *person) {
         block(l, "undisclosed", "不開示の設定があります。所属長の確認を受けてください。", 0, 0);
 }
 
-static enum vrs_err view_shown(struct lookup *l, const char *here, json_t **out) {
-    size_t first = l->doses > SHOWN ? l->doses - SHOWN : 0;
-    *out = json_array();
-    for (size_t i = first; i < l->doses; i++) {
-        json_t *o = view_dose_for(l->in->server, &l->dose[i], "certificate", here, here);
-        if (o == NULL || json_array_append_new(*out, o) != 0)
+/* A municipality certifies the shots of those who lived there; another's doses are named, with
+ * where to ask. */
+static enum vrs_err view_shown(struct lookup *l, const char *here, json_t *shown,
+                               json_t *elsewhere) {
+    size_t own = 0;
+    for (size_t i = l->doses; i-- > 0;) {
+        const struct claim *c = &l->dose[i];
+        bool ours = strcmp(c->coupon.municipality.digits, here) == 0;
+        if (ours && own++ >= SHOWN)
+            continue;
+        json_t *o = view_dose_for(l->in->server, c, "certificate", here, here);
+        if (o == NULL || json_array_insert_new(ours ? shown : elsewhere, 0, o) != 0)
             return ERR_MEMORY;
     }
+    if (own == 0)
+        block(l, "no_dose", "この自治体で証明できる接種記録がありません。", 0, 0);
     return VRS_OK;
 }
 
@@ -106,7 +112,7 @@ static enum vrs_err find_person(struct lookup *l, struct partition *p, struct pe
 static enum vrs_err lookup_run(struct inside_request *in, struct partition *p) {
     struct lookup *l = in->own;
     struct person person;
-    json_t *shown = NULL;
+    json_t *shown = json_array(), *elsewhere = json_array();
     memset(&person, 0, sizeof person);
     in->purpose = "certificate";
     l->doses = 0;
@@ -118,18 +124,19 @@ static enum vrs_err lookup_run(struct inside_request *in, struct partition *p) {
     if (e == VRS_OK) {
         qsort(l->dose, l->doses, sizeof l->dose[0], by_turn);
         find_blocks(l, &person);
-        e = view_shown(l, partition_code(p), &shown);
+        e = view_shown(l, partition_code(p), shown, elsewhere);
     }
     if (e == VRS_OK)
         e = inside_log(in, p, &person, &person.id, 1, l->doses, "ok",
                        l->by_number ? "personal_number" : "coupon_number");
     if (e == VRS_OK)
-        e = inside_json(in,
-                        json_pack("{s:o,s:o,s:O,s:O,s:O,s:b}", "as_of", view_time(clock_now_ms()),
-                                  "resident", view_person(&person, NULL), "doses", shown, "pending",
-                                  l->open, "blocks", l->blocks, "issuable",
-                                  json_array_size(l->blocks) == 0));
+        e = inside_json(in, json_pack("{s:o,s:o,s:O,s:O,s:O,s:O,s:b}", "as_of",
+                                      view_time(clock_now_ms()), "resident",
+                                      view_person(&person, NULL), "doses", shown, "elsewhere",
+                                      elsewhere, "pending", l->open, "blocks", l->blocks,
+                                      "issuable", json_array_size(l->blocks) == 0));
     json_decref(shown);
+    json_decref(elsewhere);
     json_decref(l->open);
     json_decref(l->blocks);
     secret_wipe(l->dose, sizeof l->dose);

@@ -33,10 +33,11 @@ void imports_results(struct http_request *rq);
 void inquiries_ask(struct http_request *rq);
 void inquiries_get(struct http_request *rq);
 void inquiries_take_over(struct http_request *rq);
+void inquiries_sweep(struct server *server); /* every minute: results whose time has come */
+/* held.c */
 void held_list_get(struct http_request *rq);
 void held_approve(struct http_request *rq);
 void held_refuse(struct http_request *rq);
-void inquiries_sweep(struct server *server); /* every minute: results whose time has come */
 /* records.c: provisions and the access log */
 void provisions_list(struct http_request *rq);
 void access_log_list(struct http_request *rq);

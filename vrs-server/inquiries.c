@@ -23,11 +23,10 @@
 #include "partitions/tally.h"
 #include "vrs-server/apply.h"
 #include "vrs-server/handlers.h"
+#include "vrs-server/inquiry_flow.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/request.h"
 #include "vrs-server/views.h"
-
-enum { HELD = 1, APPROVED = 2, REFUSED = 3, LIST_MAX = 500, DAY_MS = 86400000 };
 
 struct ask {
     struct personal_number number; /* Q1 */
@@ -40,22 +39,9 @@ struct ask {
     struct record_id held;
 };
 
-static const char *result_name(enum inquiry_state s) {
-    switch (s) {
-    case INQUIRY_MATCH:
-    case INQUIRY_TAKEN_OVER:
-        return "match";
-    case INQUIRY_NO_MATCH:
-        return "no_match";
-    case INQUIRY_ABORTED:
-        return "aborted";
-    case INQUIRY_EXPIRED:
-        return "expired";
-    case INQUIRY_OPEN:
-    case INQUIRY_PENDING:
-        break;
-    }
-    return "pending";
+/* Past its time a result is gone, whether the sweep has come by or not. */
+static bool result_gone(const struct inquiry *q) {
+    return q->state == INQUIRY_EXPIRED || (q->expires_ms != 0 && q->expires_ms <= clock_now_ms());
 }
 
 /* What the asker sees of an inquiry. */
@@ -69,11 +55,12 @@ static enum vrs_err answer_inquiry(struct inside_request *in, const struct inqui
                        "新しい照会としてやり直してください。");
         return ERR_CONFLICT;
     }
-    if (q->state == INQUIRY_EXPIRED)
+    if (result_gone(q))
         return ERR_RESULT_GONE;
     record_id_format(&q->id, id);
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "inquiry_id", id, "result", result_name(q->state),
-                          "from_municipality", q->from_municipality, "purpose", q->purpose);
+    json_t *o =
+        json_pack("{s:s,s:s,s:s,s:s}", "inquiry_id", id, "result", inquiry_result_name(q->state),
+                  "from_municipality", q->from_municipality, "purpose", q->purpose);
     if (o == NULL)
         return ERR_MEMORY;
     (void)json_object_set_new(o, "asked_at", view_time(q->asked_ms));
@@ -99,7 +86,7 @@ static enum vrs_err day_not_after_today(const char *text) {
     return e == VRS_OK && d.days > clock_today_jst().days ? ERR_R112 : e;
 }
 
-static enum vrs_err check_basis(const struct inside_request *in, const struct ask *a) {
+static enum vrs_err check_basis(struct inside_request *in, const struct ask *a) {
     const struct server *s = in->server;
     const struct inquiry *q = &a->q;
     struct civil_date today = clock_today_jst();
@@ -107,8 +94,12 @@ static enum vrs_err check_basis(const struct inside_request *in, const struct as
     if (e == VRS_OK)
         e = policy_basis(s->policies, in->session.municipality, q->basis_kind, today);
     if (e == VRS_OK && strcmp(q->basis_kind, "consent") == 0 &&
-        (q->basis_document[0] == '\0' || day_not_after_today(q->basis_obtained_on) != VRS_OK))
+        (q->basis_document[0] == '\0' || day_not_after_today(q->basis_obtained_on) != VRS_OK)) {
+        INQUIRY_SET(
+            in->detail_ja,
+            "同意書の番号（document）と、今日までの取得日（obtained_on）を入力してください。");
         e = ERR_BASIS_REFUSED;
+    }
     if (e == VRS_OK &&
         (q->identity_method[0] == '\0' || day_not_after_today(q->identity_checked_on) != VRS_OK))
         e = ERR_IDENTITY_MISSING;
@@ -116,12 +107,6 @@ static enum vrs_err check_basis(const struct inside_request *in, const struct as
         e = policy_allowed(s->policies, q->purpose, in->session.municipality, a->from, NULL, today);
     return e;
 }
-
-#define SET(field, from)                                                                           \
-    do {                                                                                           \
-        if ((from) != NULL)                                                                        \
-            (void)snprintf(field, sizeof(field), "%s", from);                                      \
-    } while (0)
 
 static enum vrs_err read_ask(struct inside_request *in, struct ask *a) {
     const char *from = NULL, *number = NULL, *addressee = NULL, *purpose = NULL;
@@ -159,25 +144,25 @@ static enum vrs_err read_ask(struct inside_request *in, struct ask *a) {
         return ERR_IDENTITY_MISSING;
     inquiry_init(&a->q);
     buffer_init(&a->doses, 1 << 20);
-    SET(a->from, from);
-    SET(a->q.from_municipality, from);
-    SET(a->addressee, addressee);
-    SET(a->q.purpose, purpose);
-    SET(a->q.basis_kind, kind);
-    SET(a->q.basis_document, document);
-    SET(a->q.basis_obtained_on, obtained);
-    SET(a->q.identity_method, method);
-    SET(a->q.identity_checked_on, checked);
-    SET(a->q.user, in->session.user);
-    SET(a->q.section, in->session.section);
-    SET(a->q.terminal, in->session.terminal);
+    INQUIRY_SET(a->from, from);
+    INQUIRY_SET(a->q.from_municipality, from);
+    INQUIRY_SET(a->addressee, addressee);
+    INQUIRY_SET(a->q.purpose, purpose);
+    INQUIRY_SET(a->q.basis_kind, kind);
+    INQUIRY_SET(a->q.basis_document, document);
+    INQUIRY_SET(a->q.basis_obtained_on, obtained);
+    INQUIRY_SET(a->q.identity_method, method);
+    INQUIRY_SET(a->q.identity_checked_on, checked);
+    INQUIRY_SET(a->q.user, in->session.user);
+    INQUIRY_SET(a->q.section, in->session.section);
+    INQUIRY_SET(a->q.terminal, in->session.terminal);
     if (municipality_find(in->server->municipalities, from) == NULL)
         return ERR_NO_SUCH_MUNICIPALITY;
     if (strcmp(from, in->session.municipality) == 0)
         return ERR_OWN_MUNICIPALITY;
     if (!personal_number_valid(number))
         return ERR_R170;
-    SET(a->number.digits, number);
+    INQUIRY_SET(a->number.digits, number);
     return check_basis(in, a);
 }
 
@@ -189,64 +174,7 @@ static void ask_end(struct inside_request *in, enum vrs_err e) {
     inside_answer(in, e);
 }
 
-static enum vrs_err add_provision(struct partition *p, const struct inquiry *q, bool asked_here,
-                                  const char *other, const struct person *person, const char *user,
-                                  const char *result, uint64_t doses) {
-    struct provision v = {.at_ms = clock_now_ms(), .asked_here = asked_here, .doses = doses};
-    record_id_new(&v.id);
-    v.inquiry = q->id;
-    SET(v.other, other);
-    SET(v.purpose, q->purpose);
-    SET(v.basis_kind, q->basis_kind);
-    SET(v.basis_document, q->basis_document);
-    SET(v.user, user);
-    SET(v.terminal, asked_here ? q->terminal : "-");
-    SET(v.result, result);
-    if (person != NULL) {
-        v.has_person = true;
-        v.person = person->id;
-        SET(v.addressee, person->addressee);
-    }
-    return provision_add(p, &v);
-}
-
 /* --- step 3, at the asker: the result, its record and its entry in one commit --- */
-
-static enum vrs_err own_person(struct partition *p, const struct inquiry *q, struct person *out) {
-    memset(out, 0, sizeof *out);
-    enum vrs_err e = q->has_person ? person_get(p, &q->person, out) : ERR_NOT_FOUND;
-    return e == ERR_NOT_FOUND ? VRS_OK : e;
-}
-
-static enum vrs_err store_result(struct inside_request *in, struct partition *p, struct inquiry *q,
-                                 enum inquiry_state state, const struct buffer *doses,
-                                 uint64_t dose_count) {
-    struct person person;
-    enum vrs_err e = own_person(p, q, &person);
-    if (e != VRS_OK)
-        return e;
-    q->state = state;
-    if (state == INQUIRY_MATCH) {
-        int64_t days = policy_result_days(in->server->policies, partition_code(p));
-        q->expires_ms = clock_now_ms() + days * DAY_MS;
-        buffer_clear(&q->result);
-        if (!buffer_put(&q->result, doses->data, doses->len))
-            e = ERR_MEMORY;
-    }
-    if (e == VRS_OK)
-        e = inquiry_put(p, q);
-    const struct person *about = person.version != 0 ? &person : NULL;
-    if (e == VRS_OK)
-        e = add_provision(p, q, true, q->from_municipality, about, q->user, result_name(state),
-                          dose_count);
-    if (e == VRS_OK) {
-        in->purpose = q->purpose;
-        e = inside_log(in, p, about, about != NULL ? &about->id : NULL, about != NULL ? 1 : 0,
-                       dose_count, result_name(state), q->from_municipality);
-    }
-    person_wipe(&person);
-    return e;
-}
 
 static enum vrs_err result_run(struct inside_request *in, struct partition *p) {
     struct ask *a = in->own;
@@ -255,7 +183,7 @@ static enum vrs_err result_run(struct inside_request *in, struct partition *p) {
     inquiry_init(&q);
     enum vrs_err e = inquiry_get(p, &a->q.id, &q);
     if (e == VRS_OK)
-        e = store_result(in, p, &q, a->result, &a->doses, a->dose_count);
+        e = inquiry_store_result(in, p, &q, a->result, &a->doses, a->dose_count);
     if (e == VRS_OK && a->result != INQUIRY_ABORTED)
         e = answer_inquiry(in, &q);
     in->status = 201;
@@ -272,37 +200,6 @@ static void result_done(struct inside_request *in) {
 }
 
 /* --- step 2, at the provider --- */
-
-struct doses_view {
-    const struct inside_request *in;
-    const struct inquiry *q;
-    const char *asker, *provider;
-    json_t *list;
-};
-
-static enum vrs_err add_dose(struct claim *c, void *arg) {
-    struct doses_view *v = arg;
-    /* What another municipality once provided is its to provide. */
-    if (!claim_in_force(c) || strcmp(c->coupon.municipality.digits, v->provider) != 0)
-        return VRS_OK;
-    json_t *o = view_dose_for(v->in->server, c, v->q->purpose, v->asker, v->provider);
-    return o != NULL && json_array_append_new(v->list, o) == 0 ? VRS_OK : ERR_MEMORY;
-}
-
-static enum vrs_err collect_doses(const struct inside_request *in, struct partition *p,
-                                  const struct inquiry *q, const char *asker,
-                                  const struct record_id *person, struct buffer *out,
-                                  uint64_t *count) {
-    struct doses_view v = {
-        .in = in, .q = q, .asker = asker, .provider = partition_code(p), .list = json_array()};
-    buffer_clear(out);
-    enum vrs_err e = claims_of_person(p, person, add_dose, &v);
-    *count = json_array_size(v.list);
-    if (e == VRS_OK && !json_write(out, v.list))
-        e = ERR_MEMORY;
-    json_decref(v.list);
-    return e;
-}
 
 static enum vrs_err log_provider(struct partition *p, const struct inquiry *q, const char *asker,
                                  const char *act, const struct person *person, const char *result,
@@ -325,9 +222,9 @@ static enum vrs_err hold(struct partition *p, struct ask *a, const char *asker,
     record_id_new(&h.id);
     h.inquiry = a->q.id;
     h.person = person->id;
-    SET(h.asker, asker);
-    SET(h.purpose, a->q.purpose);
-    SET(h.basis_kind, a->q.basis_kind);
+    INQUIRY_SET(h.asker, asker);
+    INQUIRY_SET(h.purpose, a->q.purpose);
+    INQUIRY_SET(h.basis_kind, a->q.basis_kind);
     a->result = INQUIRY_PENDING;
     enum vrs_err e = held_put(p, &h);
     return e == VRS_OK ? log_provider(p, &a->q, asker, "inquiry.hold", person, "held", 0) : e;
@@ -339,9 +236,10 @@ static enum vrs_err provide_person(struct inside_request *in, struct partition *
     if (person->no_auto_answer || person->undisclosed)
         return hold(p, a, asker, person);
     a->result = INQUIRY_MATCH;
-    enum vrs_err e = collect_doses(in, p, &a->q, asker, &person->id, &a->doses, &a->dose_count);
+    enum vrs_err e =
+        inquiry_collect_doses(in, p, &a->q, asker, &person->id, &a->doses, &a->dose_count);
     if (e == VRS_OK)
-        e = add_provision(p, &a->q, false, asker, person, "system", "match", a->dose_count);
+        e = inquiry_add_provision(p, &a->q, false, asker, person, "system", "match", a->dose_count);
     if (e == VRS_OK)
         e = log_provider(p, &a->q, asker, "inquiry.answer", person, "match", a->dose_count);
     return e;
@@ -530,21 +428,18 @@ static enum vrs_err get_run(struct inside_request *in, struct partition *p) {
     struct record_id id;
     struct inquiry q;
     struct person person;
-    uint64_t expired = 0;
     inquiry_init(&q);
     memset(&person, 0, sizeof person);
     enum vrs_err e = inside_id(in, "id", &id);
     if (e == VRS_OK)
-        e = inquiries_expire(p, clock_now_ms(), &expired);
-    if (e == VRS_OK)
         e = inquiry_get(p, &id, &q);
     if (e == VRS_OK)
-        e = own_person(p, &q, &person);
+        e = inquiry_own_person(p, &q, &person);
     if (e == VRS_OK) {
         bool about = person.version != 0;
         in->purpose = arena_strdup(http_arena(in->rq), q.purpose);
         e = inside_log(in, p, about ? &person : NULL, &person.id, about ? 1 : 0, 1,
-                       result_name(q.state), NULL);
+                       inquiry_result_name(q.state), NULL);
     }
     if (e == VRS_OK)
         e = answer_inquiry(in, &q);
@@ -576,15 +471,15 @@ static enum vrs_err claim_from_answer(const struct json_t *dose, const struct in
     c->coupon.kind = COUPON_VACCINATION;
     c->coupon.dose_number = (int)json_integer_value(json_object_get(dose, "dose_number"));
     c->given = status == NULL || strcmp(status, "given") == 0;
-#define TAKE(field, name) SET(c->field, json_string_value(json_object_get(dose, name)))
+#define TAKE(field, name) INQUIRY_SET(c->field, json_string_value(json_object_get(dose, name)))
     TAKE(product, "product");
     TAKE(lot, "lot");
     TAKE(site, "site");
     TAKE(physician, "physician");
 #undef TAKE
-    SET(c->read_by, "inquiry");
-    SET(c->origin, "inquiry");
-    SET(c->staff, q->user);
+    INQUIRY_SET(c->read_by, "inquiry");
+    INQUIRY_SET(c->origin, "inquiry");
+    INQUIRY_SET(c->staff, q->user);
     c->registered_ms = clock_now_ms();
     return VRS_OK;
 }
@@ -629,7 +524,7 @@ static enum vrs_err take_over_run(struct inside_request *in, struct partition *p
         e = inside_id(in, "id", &id);
     if (e == VRS_OK)
         e = inquiry_get(p, &id, &q);
-    if (e == VRS_OK && q.state == INQUIRY_EXPIRED)
+    if (e == VRS_OK && result_gone(&q))
         e = ERR_RESULT_GONE;
     if (e == VRS_OK && q.state != INQUIRY_MATCH)
         e = ERR_CONFLICT;
@@ -664,201 +559,6 @@ void inquiries_take_over(struct http_request *rq) {
     inside_run(in, take_over_run);
 }
 
-/* --- held inquiries, providing side --- */
-
-struct decision {
-    struct inside_request *in;
-    bool approve;
-    struct held_inquiry held;
-    struct inquiry q; /* what the records on both sides need of it */
-    struct buffer doses;
-    uint64_t dose_count;
-    char reason[512];
-    json_t *list;
-    size_t shown;
-    struct record_id subject[LIST_MAX];
-    struct partition *partition;
-};
-
-static enum vrs_err list_one(struct held_inquiry *h, void *arg) {
-    struct decision *d = arg;
-    struct person person;
-    char id[33];
-    enum vrs_err e = person_get(d->partition, &h->person, &person);
-    if (e != VRS_OK)
-        return e == ERR_NOT_FOUND ? VRS_OK : e;
-    record_id_format(&h->id, id);
-    struct inquiry q = {0};
-    SET(q.purpose, h->purpose);
-    buffer_clear(&d->doses);
-    e = collect_doses(d->in, d->partition, &q, h->asker, &person.id, &d->doses, &d->dose_count);
-    json_t *doses = NULL;
-    struct vrs_fault fault = {0};
-    if (e == VRS_OK)
-        e = json_parse(d->doses.data, d->doses.len, &doses, &fault);
-    if (e == VRS_OK) { /* the content that would be sent, to be looked at before deciding (C87) */
-        json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:o}", "held_inquiry_id", id, "asker",
-                              h->asker, "purpose", h->purpose, "basis", h->basis_kind, "asked_at",
-                              view_time(h->asked_ms), "resident", view_person(&person, NULL),
-                              "doses", doses);
-        e = o != NULL && json_array_append_new(d->list, o) == 0 ? VRS_OK : ERR_MEMORY;
-        d->subject[d->shown++] = person.id;
-    }
-    person_wipe(&person);
-    return e;
-}
-
-static enum vrs_err held_list_run(struct inside_request *in, struct partition *p) {
-    struct decision *d = in->own;
-    d->list = json_array();
-    d->shown = 0;
-    d->partition = p;
-    enum vrs_err e = held_list(p, HELD, LIST_MAX, list_one, d);
-    if (e == VRS_OK)
-        e = inside_log(in, p, NULL, d->subject, d->shown, d->shown, "ok", NULL);
-    if (e == VRS_OK)
-        e = inside_json(in, json_pack("{s:O}", "held_inquiries", d->list));
-    json_decref(d->list);
-    d->list = NULL;
-    buffer_clear(&d->doses);
-    return e;
-}
-
-static struct decision *decision_new(struct inside_request *in) {
-    struct decision *d = arena_alloc(http_arena(in->rq), sizeof *d);
-    if (d == NULL) {
-        inside_answer(in, ERR_MEMORY);
-        return NULL;
-    }
-    d->in = in;
-    in->own = d;
-    buffer_init(&d->doses, 1 << 20);
-    return d;
-}
-
-void held_list_get(struct http_request *rq) {
-    struct inside_request *in = inside_of(rq);
-    in->act = "inquiry.held_list";
-    if (decision_new(in) != NULL)
-        inside_run(in, held_list_run);
-}
-
-/* Step 2 of a decision, at the asker: pending ends as match or no_match. */
-static enum vrs_err decided_run(struct inside_request *in, struct partition *p) {
-    struct decision *d = in->own;
-    struct inquiry q;
-    inquiry_init(&q);
-    enum vrs_err e = inquiry_get(p, &d->held.inquiry, &q);
-    if (e == VRS_OK && q.state == INQUIRY_PENDING) {
-        /* The entry in the asker's log names the providing system, not a person of the other town.
-         */
-        struct log_actor own = in->actor;
-        in->actor = (struct log_actor){
-            .user = "system:provider", .section = in->session.municipality, .source = "system"};
-        e = store_result(in, p, &q, d->approve ? INQUIRY_MATCH : INQUIRY_NO_MATCH, &d->doses,
-                         d->dose_count);
-        in->actor = own;
-    } else if (e == ERR_NOT_FOUND) {
-        e = VRS_OK; /* gone at the asker: nothing to tell */
-    }
-    inquiry_fini(&q);
-    return e;
-}
-
-static void decided_done(struct inside_request *in) {
-    struct decision *d = in->own;
-    enum vrs_err e = in->job.err;
-    if (e == VRS_OK)
-        e = inside_json(in, json_pack("{s:s}", "result", d->approve ? "approved" : "refused"));
-    buffer_fini(&d->doses);
-    inside_answer(in, e);
-}
-
-static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
-    struct decision *d = in->own;
-    struct record_id id;
-    struct person person;
-    struct idempotent first = {0};
-    bool seen = false;
-    uint8_t content[CRYPTO_HASH_BYTES];
-    memset(&person, 0, sizeof person);
-    buffer_init(&first.answer, 1);
-    enum vrs_err e = inside_content(in, content);
-    if (e == VRS_OK)
-        e = idempotency_look(p, in->idempotency_key, content, sizeof content, &seen, &first);
-    if (e == VRS_OK)
-        e = inside_id(in, "id", &id);
-    if (e == VRS_OK)
-        e = held_get(p, &id, &d->held);
-    uint32_t want = d->approve ? APPROVED : REFUSED;
-    if (e == VRS_OK && d->held.state != HELD && d->held.state != want)
-        e = ERR_CONFLICT;
-    if (e == VRS_OK)
-        e = person_get(p, &d->held.person, &person);
-    d->q.id = d->held.inquiry;
-    SET(d->q.purpose, d->held.purpose);
-    SET(d->q.basis_kind, d->held.basis_kind);
-    d->dose_count = 0;
-    if (e == VRS_OK && d->approve)
-        e = collect_doses(in, p, &d->q, d->held.asker, &person.id, &d->doses, &d->dose_count);
-    /* Decided already: a crash came between the two sides; only the asker's half is missing. */
-    if (e == VRS_OK && d->held.state == HELD) {
-        d->held.state = want;
-        SET(d->held.decided_by, in->session.user);
-        SET(d->held.decision_reason, d->reason);
-        d->held.decided_ms = clock_now_ms();
-        e = held_put(p, &d->held);
-        if (e == VRS_OK)
-            e = add_provision(p, &d->q, false, d->held.asker, &person, in->session.user,
-                              d->approve ? "match" : "refused", d->dose_count);
-    }
-    in->purpose = arena_strdup(http_arena(in->rq), d->held.purpose);
-    if (e == VRS_OK)
-        e = inside_log(in, p, &person, &person.id, 1, d->dose_count,
-                       d->approve ? "approved" : "refused", d->reason);
-    if (e == VRS_OK && !seen) /* sent again it finds itself decided: the same answer */
-        e = idempotency_keep(p, in->idempotency_key, content, sizeof content, 200, NULL, 0);
-    buffer_fini(&first.answer);
-    person_wipe(&person);
-    return e;
-}
-
-static void decide_done(struct inside_request *in) {
-    struct decision *d = in->own;
-    if (in->job.err != VRS_OK) {
-        buffer_fini(&d->doses);
-        inside_answer(in, in->job.err);
-        return;
-    }
-    in->act = "inquiry.result";
-    inside_step(in, d->held.asker, 0, decided_run, decided_done);
-}
-
-static void decide(struct http_request *rq, bool approve) {
-    struct inside_request *in = inside_of(rq);
-    struct decision *d = decision_new(in);
-    const char *reason = NULL;
-    const struct json_field fields[] = {JF_STR("reason", false, 500, &reason), JF_END};
-    if (d == NULL)
-        return;
-    in->act = approve ? "inquiry.approve" : "inquiry.refuse";
-    d->approve = approve;
-    enum vrs_err e = inside_read(in, fields);
-    if (e == VRS_OK && (reason == NULL || reason[0] == '\0'))
-        e = ERR_REASON_REQUIRED;
-    if (e != VRS_OK) {
-        buffer_fini(&d->doses);
-        inside_refuse(in, e);
-        return;
-    }
-    SET(d->reason, reason);
-    inside_step(in, in->session.municipality, 0, decide_run, decide_done);
-}
-
-void held_approve(struct http_request *rq) {
-    decide(rq, true);
-}
-
 /* --- keeping time: results delete themselves (C88), whoever looks or not --- */
 
 struct sweep_job {
@@ -883,7 +583,7 @@ static void expire_in(const char *municipality, void *arg) {
     struct sweep_job *s = calloc(1, sizeof *s);
     if (s == NULL)
         return; /* the next minute */
-    SET(s->job.municipality, municipality);
+    INQUIRY_SET(s->job.municipality, municipality);
     s->job.run = expire_run;
     s->job.done = expire_done;
     if (pool_submit(server->pool, &s->job) != VRS_OK)
@@ -892,8 +592,4 @@ static void expire_in(const char *municipality, void *arg) {
 
 void inquiries_sweep(struct server *server) {
     pool_each(server->pool, expire_in, server);
-}
-
-void held_refuse(struct http_request *rq) {
-    decide(rq, false);
 }

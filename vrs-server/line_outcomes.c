@@ -19,6 +19,7 @@ enum { RETRY_MS = 500, MAX_UNSENT = 500 };
 struct pending {
     struct line_result result;
     char municipality[7]; /* "" or: where the unsent mark is to be taken off */
+    uint64_t version;     /* of the claim whose mark it is */
     bool sent;            /* in the POST that is in flight */
 };
 
@@ -26,7 +27,10 @@ struct mark_job {
     struct pool_job job; /* first */
     struct line_outcomes *line;
     size_t count;
-    uint8_t receipt[][LINE_RECEIPT_BYTES];
+    struct {
+        uint8_t receipt[LINE_RECEIPT_BYTES];
+        uint64_t version;
+    } mark[];
 };
 
 struct unsent_job {
@@ -34,6 +38,7 @@ struct unsent_job {
     struct line_outcomes *line;
     size_t count;
     struct line_result result[MAX_UNSENT];
+    uint64_t version[MAX_UNSENT];
 };
 
 struct line_outcomes {
@@ -73,7 +78,7 @@ static void retry(evutil_socket_t fd, short what, void *arg) {
 }
 
 static bool pending_add(struct line_outcomes *l, const struct line_result *r,
-                        const char *municipality) {
+                        const char *municipality, uint64_t version) {
     if (l->pending_count == l->pending_cap) {
         size_t cap = l->pending_cap == 0 ? 256 : 2 * l->pending_cap;
         struct pending *grown = realloc(l->pending, cap * sizeof *grown);
@@ -85,6 +90,7 @@ static bool pending_add(struct line_outcomes *l, const struct line_result *r,
     struct pending *p = &l->pending[l->pending_count++];
     memset(p, 0, sizeof *p);
     p->result = *r;
+    p->version = version;
     (void)snprintf(p->municipality, sizeof p->municipality, "%s", municipality);
     return true;
 }
@@ -92,7 +98,7 @@ static bool pending_add(struct line_outcomes *l, const struct line_result *r,
 static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
     struct mark_job *m = (struct mark_job *)job;
     for (size_t i = 0; i < m->count; i++) {
-        enum vrs_err e = claim_mark_sent(p, m->receipt[i]);
+        enum vrs_err e = claim_mark_sent_version(p, m->mark[i].receipt, m->mark[i].version);
         if (e != VRS_OK && e != ERR_NOT_FOUND)
             return e;
     }
@@ -111,7 +117,7 @@ static void mark_sent(struct line_outcomes *l, struct pending *done, size_t coun
     for (size_t i = 0; i < count; i++) {
         if (done[i].municipality[0] == '\0')
             continue;
-        struct mark_job *m = calloc(1, sizeof *m + (count - i) * sizeof m->receipt[0]);
+        struct mark_job *m = calloc(1, sizeof *m + (count - i) * sizeof m->mark[0]);
         if (m == NULL)
             return;
         m->line = l;
@@ -120,7 +126,8 @@ static void mark_sent(struct line_outcomes *l, struct pending *done, size_t coun
         memcpy(m->job.municipality, done[i].municipality, sizeof m->job.municipality);
         for (size_t j = i; j < count; j++) {
             if (strcmp(done[j].municipality, m->job.municipality) == 0) {
-                memcpy(m->receipt[m->count++], done[j].result.receipt, LINE_RECEIPT_BYTES);
+                memcpy(m->mark[m->count].receipt, done[j].result.receipt, LINE_RECEIPT_BYTES);
+                m->mark[m->count++].version = done[j].version;
                 done[j].municipality[0] = '\0';
             }
         }
@@ -198,8 +205,10 @@ void line_outcomes_post(struct line_outcomes *l) {
 
 static enum vrs_err see_unsent(struct claim *c, void *arg) {
     struct unsent_job *u = arg;
-    if (u->count < MAX_UNSENT)
+    if (u->count < MAX_UNSENT) {
+        u->version[u->count] = c->version;
         apply_result_of(c, &u->result[u->count++]);
+    }
     return VRS_OK;
 }
 
@@ -223,7 +232,7 @@ static void unsent_done(struct pool_job *job) {
     struct line_outcomes *l = u->line;
     for (size_t i = 0; job->err == VRS_OK && !l->closing && i < u->count; i++) {
         if (!is_pending(l, &u->result[i]))
-            (void)pending_add(l, &u->result[i], job->municipality);
+            (void)pending_add(l, &u->result[i], job->municipality, u->version[i]);
     }
     if (!l->closing)
         line_outcomes_post(l);
@@ -244,7 +253,7 @@ void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
 
 void line_outcomes_put(struct line_outcomes *l, const struct line_result *r) {
     /* Out of memory: the inbox has no outcome and offers the entry again after a restart. */
-    if (!pending_add(l, r, ""))
+    if (!pending_add(l, r, "", 0))
         log_plain(LOG_ERROR, "line.outcome_not_queued");
 }
 
