@@ -183,6 +183,25 @@ enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted) {
     return e;
 }
 
+static enum vrs_err erase_one(struct record *r, void *arg) {
+    struct inquiry q;
+    inquiry_init(&q);
+    enum vrs_err e = inquiry_read(r, &q);
+    buffer_clear(&q.result);
+    if (q.state == INQUIRY_MATCH || q.state == INQUIRY_TAKEN_OVER)
+        q.state = INQUIRY_EXPIRED;
+    if (e == VRS_OK)
+        e = inquiry_put(arg, &q);
+    inquiry_fini(&q);
+    return e;
+}
+
+enum vrs_err inquiries_erase_of(struct partition *p, const struct record_id *person) {
+    struct store_index index;
+    store_index_id(person, &index);
+    return record_find(p, TABLE_INQUIRY, 0, &index, erase_one, p);
+}
+
 /* --- held inquiries --- */
 
 static const struct field held_members[] = {

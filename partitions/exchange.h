@@ -52,6 +52,9 @@ VRS_CHECK enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uin
 /* At the start: what was asked and never answered is aborted; nobody waits for it any more. */
 VRS_CHECK enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted);
 
+/* Results about a person who is erased: wiped at once. */
+VRS_CHECK enum vrs_err inquiries_erase_of(struct partition *p, const struct record_id *person);
+
 struct held_inquiry { /* providing side: waits for a person (自動応答不可, 不開示) */
     struct record_id id;
     uint64_t version;
