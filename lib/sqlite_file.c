@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +12,11 @@
 #include <unistd.h>
 
 #include "lib/log.h"
-#include "lib/secret.h"
+#include "lib/sqlite_setup.h"
 
-enum { CHECKPOINT_PAGES = 200, BACKUP_STEP_PAGES = 1024 };
+/* The journal goes into the file at CHECKPOINT_PAGES when its owner tidies up, at MOST_PAGES in any
+ * case.  It keeps its size: overwriting it is synced faster than growing it. */
+enum { CHECKPOINT_PAGES = 1000, MOST_PAGES = 2000, BACKUP_STEP_PAGES = 1024 };
 
 struct sqlite_file {
     struct sqlite3 *db;
@@ -24,115 +25,8 @@ struct sqlite_file {
     const struct sqlite_schema *schema;
     bool suspect;
     bool committing; /* a commit may pass: it came through this file */
+    int journal_pages;
 };
-
-/* ---- the process: allocator, opening without access times, SQLite's own log */
-
-/* The size stands in front of each block, so that all of it can be wiped: rows, bindings and pages
- * leave no copy in freed memory. */
-enum { BLOCK_HEAD = 16 };
-
-static void *wiping_malloc(int n) {
-    uint8_t *p = malloc((size_t)n + BLOCK_HEAD);
-    if (p == NULL)
-        return NULL;
-    memcpy(p, &n, sizeof n);
-    return p + BLOCK_HEAD;
-}
-
-static int wiping_size(void *p) {
-    int n;
-    memcpy(&n, (uint8_t *)p - BLOCK_HEAD, sizeof n);
-    return n;
-}
-
-static void wiping_free(void *p) {
-    if (p == NULL)
-        return;
-    uint8_t *start = (uint8_t *)p - BLOCK_HEAD;
-    secret_wipe(start, (size_t)wiping_size(p) + BLOCK_HEAD);
-    free(start);
-}
-
-static void *wiping_realloc(void *p, int n) {
-    void *grown = wiping_malloc(n);
-    if (grown == NULL)
-        return NULL;
-    int old = wiping_size(p);
-    memcpy(grown, p, (size_t)(old < n ? old : n));
-    wiping_free(p);
-    return grown;
-}
-
-static int wiping_roundup(int n) {
-    return (n + 7) & ~7;
-}
-
-static int wiping_init(void *arg) {
-    (void)arg;
-    return SQLITE_OK;
-}
-
-static void wiping_shutdown(void *arg) {
-    (void)arg;
-}
-
-static sqlite3_mem_methods wiping_methods = {
-    .xMalloc = wiping_malloc,
-    .xFree = wiping_free,
-    .xRealloc = wiping_realloc,
-    .xSize = wiping_size,
-    .xRoundup = wiping_roundup,
-    .xInit = wiping_init,
-    .xShutdown = wiping_shutdown,
-};
-
-/* Only the owner of a file may ask for this; a read of a foreign file is not worth failing. */
-static int open_without_atime(const char *path, int flags, int mode) {
-    int fd = open(path, flags | O_NOATIME | O_CLOEXEC, (mode_t)mode);
-    if (fd < 0 && errno == EPERM)
-        fd = open(path, flags | O_CLOEXEC, (mode_t)mode);
-    return fd;
-}
-
-/* SQLite's texts name statements and files, never bound values. */
-static void log_from_sqlite(void *arg, int code, const char *text) {
-    (void)arg;
-    switch (code & 0xff) {
-    case SQLITE_CONSTRAINT: /* an answer, not a failure */
-    case SQLITE_SCHEMA:     /* prepared again */
-        return;
-    case SQLITE_NOTICE:
-        log_event(LOG_INFO, "sqlite.notice", LF_INT("code", code), LF_STR("text", text));
-        return;
-    default:
-        log_event(LOG_WARN, "sqlite.trouble", LF_INT("code", code), LF_STR("text", text));
-    }
-}
-
-static pthread_once_t process_once = PTHREAD_ONCE_INIT;
-static int process_rc;
-
-static void process_init(void) {
-    int rc = sqlite3_config(SQLITE_CONFIG_MALLOC, &wiping_methods);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
-    /* No pages are set aside at open: with a thousand files open most of them would lie idle. */
-    if (rc == SQLITE_OK)
-        rc = sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_config(SQLITE_CONFIG_LOG, log_from_sqlite, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_initialize();
-    sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
-    if (rc == SQLITE_OK && vfs != NULL)
-        rc = vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_without_atime);
-    process_rc = vfs == NULL ? SQLITE_ERROR : rc;
-}
 
 /* ---- errors */
 
@@ -168,110 +62,14 @@ enum vrs_err sqlite_file_result(struct sqlite_file *f, int rc, const char *doing
     return err_fail(fault, e, "%s: sqlite %d %s", doing, rc, sqlite3_errstr(rc));
 }
 
-/* ---- settings: one table drives setting, reading back and describing */
-
-/* Written with `set`, read with `get`, must then be `want`. */
-struct setting {
-    const char *name;
-    const char *set;
-    const char *get;
-    const char *want;
-    bool writing; /* meaningless for a read-only copy */
-};
-
-/* The lock comes before the journal mode: a journal first used under it needs no -shm. */
-static const struct setting settings[] = {
-    {"locking_mode", "PRAGMA locking_mode=EXCLUSIVE", "PRAGMA locking_mode", "exclusive", false},
-    {"trusted_schema", "PRAGMA trusted_schema=OFF", "PRAGMA trusted_schema", "0", false},
-    {"cell_size_check", "PRAGMA cell_size_check=ON", "PRAGMA cell_size_check", "1", false},
-    {"foreign_keys", "PRAGMA foreign_keys=ON", "PRAGMA foreign_keys", "1", false},
-    {"mmap_size", "PRAGMA mmap_size=0", "PRAGMA mmap_size", "0", false},
-    {"temp_store", "PRAGMA temp_store=MEMORY", "PRAGMA temp_store", "2", false},
-    {"cache_size", "PRAGMA cache_size=-1024", "PRAGMA cache_size", "-1024", false},
-    {"secure_delete", "PRAGMA secure_delete=ON", "PRAGMA secure_delete", "1", true},
-    {"journal_mode", "PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal", true},
-    {"synchronous", "PRAGMA synchronous=FULL", "PRAGMA synchronous", "2", true},
-    {"journal_size_limit", "PRAGMA journal_size_limit=1048576", "PRAGMA journal_size_limit",
-     "1048576", true},
-};
-enum { SETTINGS = sizeof settings / sizeof settings[0] };
-
-static const struct {
-    const char *name;
-    int op;
-    int want;
-} switches[] = {
-    {"defensive", SQLITE_DBCONFIG_DEFENSIVE, 1},
-    {"load_extension", SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
-    {"triggers", SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
-    {"views", SQLITE_DBCONFIG_ENABLE_VIEW, 0},
-    {"trusted_schema_switch", SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
-    {"double_quoted_strings", SQLITE_DBCONFIG_DQS_DML, 0},
-};
-enum { SWITCHES = sizeof switches / sizeof switches[0] };
-
-static int read_text(struct sqlite3 *db, const char *sql, char *out, size_t cap) {
-    sqlite3_stmt *stmt = NULL;
-    out[0] = '\0';
-    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_step(stmt);
-        const unsigned char *text = rc == SQLITE_ROW ? sqlite3_column_text(stmt, 0) : NULL;
-        if (text != NULL)
-            (void)snprintf(out, cap, "%s", (const char *)text);
-    }
-    int end = sqlite3_finalize(stmt);
-    return end != SQLITE_OK ? end : SQLITE_OK;
-}
-
-static int set_and_read_back(struct sqlite_file *f, const struct setting *s, char *got,
-                             size_t cap) {
-    const char *set = s->set;
-    const char *want = s->want;
-#ifdef VRS_TEST_CONTROLS
-    /* The negative control of the power-loss tests: a build that must lose what it acknowledged. */
-    const char *sync = getenv("VRS_TEST_SYNC");
-    if (sync != NULL && strcmp(s->name, "synchronous") == 0) {
-        bool off = strcmp(sync, "off") == 0;
-        set = off ? "PRAGMA synchronous=OFF" : "PRAGMA synchronous=NORMAL";
-        want = off ? "0" : "1";
-    }
-#endif
-    int rc = sqlite3_exec(f->db, set, NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        rc = read_text(f->db, s->get, got, cap);
-    if (rc == SQLITE_OK && strcmp(got, want) != 0)
-        rc = SQLITE_ERROR;
-    return rc;
-}
-
-static enum vrs_err apply_settings(struct sqlite_file *f, struct vrs_fault *fault) {
-    for (int i = 0; i < SWITCHES; i++) {
-        int got = -1;
-        int rc = sqlite3_db_config(f->db, switches[i].op, switches[i].want, &got);
-        if (rc != SQLITE_OK || got != switches[i].want)
-            return err_fail(fault, ERR_STORAGE, "switch %s reads back as %d", switches[i].name,
-                            got);
-    }
-    (void)sqlite3_limit(f->db, SQLITE_LIMIT_ATTACHED, 0);
-    for (int i = 0; i < SETTINGS; i++) {
-        const struct setting *s = &settings[i];
-        if (s->writing && (f->flags & SQLITE_FILE_READ_ONLY))
-            continue;
-        char got[32] = "";
-        int rc = set_and_read_back(f, s, got, sizeof got);
-        if (rc == SQLITE_ERROR)
-            return err_fail(fault, ERR_STORAGE, "%s reads back as '%s'", s->name, got);
-        if (rc != SQLITE_OK)
-            return sqlite_file_result(f, rc, s->name, fault);
-    }
-    int persist = 1;
-    if (!(f->flags & SQLITE_FILE_READ_ONLY)) {
-        int rc = sqlite3_file_control(f->db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
-        if (rc != SQLITE_OK)
-            return sqlite_file_result(f, rc, "persistent journal", fault);
-    }
-    return VRS_OK;
+static enum vrs_err set_up(struct sqlite_file *f, struct vrs_fault *fault) {
+    const char *name = "";
+    char got[32];
+    int rc = sqlite_setup_connection(f->db, (f->flags & SQLITE_FILE_READ_ONLY) != 0, &name, got,
+                                     sizeof got);
+    if (rc == SQLITE_ERROR)
+        return err_fail(fault, ERR_STORAGE, "%s reads back as '%s'", name, got);
+    return sqlite_file_result(f, rc, name, fault);
 }
 
 /* ---- hooks */
@@ -283,18 +81,25 @@ static int on_commit(void *arg) {
     return f->committing ? 0 : 1;
 }
 
+static void move_pages(struct sqlite_file *f) {
+    int rc = sqlite3_wal_checkpoint_v2(f->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    f->journal_pages = 0;
+    if (rc != SQLITE_OK) {
+        /* A full disk stops only the moving of pages: the journal still holds them. */
+        f->suspect = f->suspect || (rc & 0xff) != SQLITE_FULL;
+        log_event(LOG_WARN, "sqlite.checkpoint_failed", LF_INT("code", rc));
+    }
+}
+
 /* In place of SQLite's own automatic checkpoint, which forgets its failures.  The commit that led
  * here is durable in the journal; a failed fsync of the file only makes the file suspect. */
 static int on_journal_growth(void *arg, struct sqlite3 *db, const char *name, int pages) {
     struct sqlite_file *f = arg;
-    if (pages >= CHECKPOINT_PAGES) {
-        int rc = sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-        if (rc != SQLITE_OK) {
-            /* A full disk stops only the moving of pages: the journal still holds them. */
-            f->suspect = f->suspect || (rc & 0xff) != SQLITE_FULL;
-            log_event(LOG_WARN, "sqlite.checkpoint_failed", LF_INT("code", rc));
-        }
-    }
+    (void)db;
+    (void)name;
+    f->journal_pages = pages;
+    if (pages >= MOST_PAGES)
+        move_pages(f);
     return SQLITE_OK;
 }
 
@@ -335,31 +140,35 @@ static off_t size_beside(const char *path, const char *suffix) {
     return size;
 }
 
-static int read_only_uri(const char *path, char **out) {
-    static const char safe[] = "/._-";
-    char *uri = malloc(strlen(path) * 3 + sizeof "file:?immutable=1");
+/* Without looking for a journal or a lock: `immutable`. */
+static char *read_only_uri(const char *path) {
+    static const char head[] = "file:";
+    static const char tail[] = "?immutable=1";
+    static const char hex[] = "0123456789ABCDEF";
+    char *uri = malloc(strlen(path) * 3 + sizeof head + sizeof tail);
     if (uri == NULL)
-        return SQLITE_NOMEM;
-    char *to = stpcpy(uri, "file:");
+        return NULL;
+    memcpy(uri, head, sizeof head - 1);
+    size_t n = sizeof head - 1;
     for (const char *c = path; *c != '\0'; c++) {
-        bool plain = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') ||
-                     (*c >= 'A' && *c <= 'Z') || strchr(safe, *c) != NULL;
-        if (plain)
-            *to++ = *c;
-        else
-            to += sprintf(to, "%%%02X", (unsigned)(unsigned char)*c);
+        if (strchr("%?#", *c) == NULL) {
+            uri[n++] = *c;
+            continue;
+        }
+        uri[n++] = '%';
+        uri[n++] = hex[*c >> 4];
+        uri[n++] = hex[*c & 15];
     }
-    (void)strcpy(to, "?immutable=1");
-    *out = uri;
-    return SQLITE_OK;
+    memcpy(uri + n, tail, sizeof tail);
+    return uri;
 }
 
 static int version_of(struct sqlite_file *f, int64_t *version, int64_t *application) {
     char text[32];
-    int rc = read_text(f->db, "PRAGMA user_version", text, sizeof text);
+    int rc = sqlite_setup_read(f->db, "PRAGMA user_version", text, sizeof text);
     *version = strtoll(text, NULL, 10);
     if (rc == SQLITE_OK)
-        rc = read_text(f->db, "PRAGMA application_id", text, sizeof text);
+        rc = sqlite_setup_read(f->db, "PRAGMA application_id", text, sizeof text);
     *application = strtoll(text, NULL, 10);
     return rc;
 }
@@ -424,16 +233,16 @@ static enum vrs_err open_db(struct sqlite_file *f, struct vrs_fault *fault) {
     bool has_journal = size_beside(f->path, "-wal") != 0 || size_beside(f->path, "-journal") != 0;
     if (read_only && has_journal)
         return err_fail(fault, ERR_STORAGE, "%s has a journal: not a copy at rest", f->path);
-    char *uri = NULL;
-    int rc = read_only ? read_only_uri(f->path, &uri) : SQLITE_OK;
+    char *uri = read_only ? read_only_uri(f->path) : NULL;
+    if (read_only && uri == NULL)
+        return err_fail(fault, ERR_MEMORY, "open %s", f->path);
     int mode = read_only ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI : SQLITE_OPEN_READWRITE;
-    if (rc == SQLITE_OK)
-        rc = sqlite3_open_v2(read_only ? uri : f->path, &f->db,
+    int rc = sqlite3_open_v2(read_only ? uri : f->path, &f->db,
                              mode | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, "unix");
     free(uri);
     if (rc != SQLITE_OK)
         return sqlite_file_result(f, rc, "open", fault);
-    enum vrs_err e = apply_settings(f, fault);
+    enum vrs_err e = set_up(f, fault);
     if (e != VRS_OK)
         return e;
     (void)sqlite3_commit_hook(f->db, on_commit, f);
@@ -446,10 +255,9 @@ static enum vrs_err open_db(struct sqlite_file *f, struct vrs_fault *fault) {
 enum vrs_err sqlite_file_open(const char *path, unsigned flags, const struct sqlite_schema *schema,
                               struct sqlite_file **out, struct vrs_fault *fault) {
     *out = NULL;
-    (void)pthread_once(&process_once, process_init);
-    if (process_rc != SQLITE_OK)
-        return err_fail(fault, ERR_INTERNAL, "sqlite was used before it was set up: %d",
-                        process_rc);
+    int ready = sqlite_setup_process();
+    if (ready != SQLITE_OK)
+        return err_fail(fault, ERR_INTERNAL, "sqlite was used before it was set up: %d", ready);
     struct stat st;
     bool absent = stat(path, &st) != 0;
     if (absent && errno != ENOENT)
@@ -521,6 +329,17 @@ enum vrs_err sqlite_file_checkpoint(struct sqlite_file *f, struct vrs_fault *fau
         return err_fail(fault, ERR_STORAGE, "checkpoint left %d pages", left);
     }
     return VRS_OK;
+}
+
+void sqlite_file_tidy(struct sqlite_file *f) {
+    if (f->db != NULL && !f->suspect && f->journal_pages >= CHECKPOINT_PAGES)
+        move_pages(f);
+}
+
+void sqlite_file_favour(struct sqlite_file *f, bool on) {
+    if (f->db != NULL)
+        (void)sqlite3_exec(f->db, on ? "PRAGMA cache_size=-8192" : "PRAGMA cache_size=-1024", NULL,
+                           NULL, NULL);
 }
 
 /* ---- transactions */
@@ -606,19 +425,9 @@ enum vrs_err sqlite_file_backup(struct sqlite_file *f, const char *path, struct 
 }
 
 enum vrs_err sqlite_file_describe(struct sqlite_file *f, struct buffer *out) {
-    (void)buffer_printf(out, "sqlite=%s\ncheckpoint_pages=%d\n", sqlite3_libversion(),
-                        CHECKPOINT_PAGES);
-    for (int i = 0; i < SWITCHES; i++) {
-        int got = -1;
-        (void)sqlite3_db_config(f->db, switches[i].op, -1, &got);
-        (void)buffer_printf(out, "%s=%d\n", switches[i].name, got);
-    }
-    for (int i = 0; i < SETTINGS; i++) {
-        char got[32];
-        int rc = read_text(f->db, settings[i].get, got, sizeof got);
-        if (rc != SQLITE_OK)
-            return sqlite_file_result(f, rc, settings[i].name, NULL);
-        (void)buffer_printf(out, "%s=%s\n", settings[i].name, got);
-    }
+    (void)buffer_printf(out, "checkpoint_pages=%d\n", CHECKPOINT_PAGES);
+    int rc = sqlite_setup_describe(f->db, out);
+    if (rc != SQLITE_OK)
+        return sqlite_file_result(f, rc, "describe", NULL);
     return out->failed ? ERR_MEMORY : VRS_OK;
 }

@@ -71,6 +71,11 @@ bool sqlite_file_suspect(const struct sqlite_file *f);
 VRS_CHECK enum vrs_err sqlite_file_recover(struct sqlite_file *f, struct vrs_fault *fault);
 /* All of the journal into the file, synced, the journal emptied. Outside a transaction. */
 VRS_CHECK enum vrs_err sqlite_file_checkpoint(struct sqlite_file *f, struct vrs_fault *fault);
+/* Upkeep that would delay a commit: for the owner's idle moments, outside a transaction.  Without
+ * it a commit does it, later. */
+void sqlite_file_tidy(struct sqlite_file *f);
+/* May hold 8 MiB of pages in memory instead of 1; until it is opened again. */
+void sqlite_file_favour(struct sqlite_file *f, bool on);
 
 /* A consistent copy at `path`, which must not exist; 0600, synced with its directory. */
 VRS_CHECK enum vrs_err sqlite_file_backup(struct sqlite_file *f, const char *path,

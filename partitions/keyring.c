@@ -497,7 +497,7 @@ unsigned keyring_areas(const struct keyring *k) {
 }
 
 bool keyring_has(struct keyring *k, const char *municipality) {
-    struct ring *ring;
+    struct ring *ring = NULL;
     (void)pthread_mutex_lock(&k->lock);
     bool has = ring_of(k, municipality, &ring, NULL) == VRS_OK && ring->count > 0;
     (void)pthread_mutex_unlock(&k->lock);
@@ -505,7 +505,7 @@ bool keyring_has(struct keyring *k, const char *municipality) {
 }
 
 enum vrs_err keyring_ensure(struct keyring *k, const char *municipality, struct vrs_fault *fault) {
-    struct ring *ring;
+    struct ring *ring = NULL;
     (void)pthread_mutex_lock(&k->lock);
     enum vrs_err e = ring_of(k, municipality, &ring, fault);
     if (e == VRS_OK && !ring->synced) {
@@ -522,7 +522,7 @@ enum vrs_err keyring_ensure(struct keyring *k, const char *municipality, struct 
 enum vrs_err keyring_active(struct keyring *k, const char *municipality, enum key_area area,
                             enum key_purpose purpose, uint32_t *key_id,
                             const struct secret_key **key) {
-    struct ring *ring;
+    struct ring *ring = NULL;
     (void)pthread_mutex_lock(&k->lock);
     enum vrs_err e = ring_of(k, municipality, &ring, NULL);
     const struct entry *en = e == VRS_OK ? find_active(ring, area, purpose) : NULL;
@@ -539,7 +539,7 @@ enum vrs_err keyring_active(struct keyring *k, const char *municipality, enum ke
 enum vrs_err keyring_by_id(struct keyring *k, const char *municipality, enum key_area area,
                            enum key_purpose purpose, uint32_t key_id,
                            const struct secret_key **key) {
-    struct ring *ring;
+    struct ring *ring = NULL;
     (void)pthread_mutex_lock(&k->lock);
     enum vrs_err e = ring_of(k, municipality, &ring, NULL);
     *key = NULL;

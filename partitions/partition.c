@@ -230,14 +230,18 @@ enum vrs_err partition_blind(struct partition *p, const char *kind, const void *
     enum vrs_err e = keyring_active(p->keys, p->municipality, area, KEY_INDEX, &key_id, &key);
     if (e != VRS_OK)
         return e == ERR_NOT_FOUND ? ERR_CRYPTO : e;
+    uint8_t mac[CRYPTO_HASH_BYTES];
     wire_put_str(&p->aad, 1, kind);
     wire_put(&p->aad, 2, value, len);
-    if (p->aad.failed)
+    if (p->aad.failed) {
         e = ERR_MEMORY;
-    else
-        crypto_hmac_sha256(key->bytes, sizeof key->bytes, p->aad.data, p->aad.len, out->bytes);
+    } else {
+        crypto_hmac_sha256(key->bytes, sizeof key->bytes, p->aad.data, p->aad.len, mac);
+        memcpy(out->bytes, mac, PARTITION_BLIND_BYTES);
+        out->len = PARTITION_BLIND_BYTES;
+        secret_wipe(mac, sizeof mac);
+    }
     scratch_done(&p->aad);
-    out->len = e == VRS_OK ? CRYPTO_HASH_BYTES : 0;
     return e;
 }
 

@@ -25,6 +25,7 @@
 #include "lib/metric.h"
 
 enum { BUCKETS = 256, WORKERS_MAX = 16, GROUP_MAX = 512, WARM_AT_ONCE = 4 };
+enum { FAVOURED = 4 /* of each worker: the last used may hold more memory */ };
 
 /* Set by the pool in pool_job.flags. */
 enum { JOB_EXCLUSIVE = 1 << 16, JOB_CLOSED = 1 << 17 };
@@ -33,6 +34,7 @@ enum { JOB_EXCLUSIVE = 1 << 16, JOB_CLOSED = 1 << 17 };
 struct handle {
     struct partition *partition;
     char municipality[7];
+    bool favoured;
     struct handle *next;
     struct handle *newer;
     struct handle *older;
@@ -107,8 +109,14 @@ static struct handle **place_of(struct pool_worker *w, const char *municipality)
 }
 
 static void unlink_use(struct pool_worker *w, struct handle *h) {
-    *(h->newer != NULL ? &h->newer->older : &w->newest) = h->older;
-    *(h->older != NULL ? &h->older->newer : &w->oldest) = h->newer;
+    if (w->newest == h)
+        w->newest = h->older;
+    else
+        h->newer->older = h->older;
+    if (w->oldest == h)
+        w->oldest = h->newer;
+    else
+        h->older->newer = h->newer;
 }
 
 static void link_newest(struct pool_worker *w, struct handle *h) {
@@ -116,6 +124,32 @@ static void link_newest(struct pool_worker *w, struct handle *h) {
     h->older = w->newest;
     *(w->newest != NULL ? &w->newest->newer : &w->oldest) = h;
     w->newest = h;
+}
+
+static void favour(struct handle *h, bool on) {
+    const struct store_engine *engine = partition_engine(h->partition);
+    if (engine->favour != NULL)
+        engine->favour(partition_store(h->partition), on);
+    h->favoured = on;
+}
+
+/* After h became the newest: the first FAVOURED of the list are favoured, no others. */
+static void favour_newest(struct pool_worker *w, struct handle *h) {
+    if (h->favoured)
+        return;
+    favour(h, true);
+    struct handle *last = w->newest;
+    for (int i = 0; last != NULL && i < FAVOURED; i++)
+        last = last->older;
+    if (last != NULL && last->favoured)
+        favour(last, false);
+}
+
+/* Upkeep, after the group's answers are out. */
+static void tidy(struct partition *p) {
+    const struct store_engine *engine = partition_engine(p);
+    if (engine->tidy != NULL && !partition_needs_recovery(p))
+        engine->tidy(partition_store(p));
 }
 
 static void count_open(struct pool_worker *w, bool more) {
@@ -185,6 +219,7 @@ static enum vrs_err ready_handle(struct pool_worker *w, const char *municipality
     link_newest(w, h);
     if (partition_needs_recovery(h->partition)) {
         enum vrs_err e = partition_recover(h->partition, fault);
+        h->favoured = false; /* it was opened anew */
         if (e != VRS_OK) {
             log_fault(LOG_ERROR, "partition.recovery_failed", fault);
             return e == ERR_CORRUPT ? e : ERR_STORAGE;
@@ -239,7 +274,7 @@ static void run_group(struct pool_worker *w, struct group *g) {
     struct vrs_fault fault = {0};
     struct handle *h = NULL;
     enum vrs_err e = ready_handle(w, municipality, g->jobs[0]->flags, &h, &fault);
-    if (e == VRS_OK) {
+    if (e == VRS_OK && h != NULL) {
         e = partition_begin(h->partition);
         for (size_t i = 0; e == VRS_OK && i < g->count; i++)
             e = run_job(g->jobs[i], h->partition);
@@ -260,6 +295,10 @@ static void run_group(struct pool_worker *w, struct group *g) {
         struct pool_job *job = g->jobs[i];
         /* A job's own refusal stands only with the commit: it may rest on what others wrote. */
         finish(w, job, e == VRS_OK ? job->err : e, e == VRS_OK ? NULL : &fault);
+    }
+    if (e == VRS_OK) {
+        favour_newest(w, h);
+        tidy(h->partition);
     }
     g->count = 0;
 }

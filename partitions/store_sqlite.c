@@ -662,6 +662,14 @@ static void sq_last_fault(const struct store *s, struct vrs_fault *out) {
     *out = s->fault;
 }
 
+static void sq_favour(struct store *s, bool on) {
+    sqlite_file_favour(s->file, on);
+}
+
+static void sq_tidy(struct store *s) {
+    sqlite_file_tidy(s->file);
+}
+
 const struct store_engine store_sqlite = {
     .name = "sqlite",
     .open = sq_open,
@@ -688,4 +696,6 @@ const struct store_engine store_sqlite = {
     .backup = sq_backup,
     .describe = sq_describe,
     .last_fault = sq_last_fault,
+    .favour = sq_favour,
+    .tidy = sq_tidy,
 };

@@ -395,19 +395,19 @@ static void the_blind_index_differs_in_every_partition(void **state) {
     ok(partition_blind(p, "coupon", "1234567890", 10, &a2));
     ok(partition_blind(p, "addressee", "1234567890", 10, &kind));
     ok(partition_blind(p, "coupon", "1234567891", 10, &value));
-    assert_int_equal(a.len, 32);
+    assert_int_equal(a.len, PARTITION_BLIND_BYTES);
     assert_memory_equal(&a, &a2, sizeof a);
-    assert_memory_not_equal(a.bytes, kind.bytes, 32);
-    assert_memory_not_equal(a.bytes, value.bytes, 32);
+    assert_memory_not_equal(a.bytes, kind.bytes, PARTITION_BLIND_BYTES);
+    assert_memory_not_equal(a.bytes, value.bytes, PARTITION_BLIND_BYTES);
     /* The kind cannot flow into the value. */
     struct store_index ab, cd;
     ok(partition_blind(p, "ab", "c", 1, &ab));
     ok(partition_blind(p, "a", "bc", 2, &cd));
-    assert_memory_not_equal(ab.bytes, cd.bytes, 32);
+    assert_memory_not_equal(ab.bytes, cd.bytes, PARTITION_BLIND_BYTES);
     struct partition *q;
     ok(partition_open(eng, stand.partitions, "462012", stand.ring, STORE_CREATE, &q, &fault));
     ok(partition_blind(q, "coupon", "1234567890", 10, &b));
-    assert_memory_not_equal(a.bytes, b.bytes, 32);
+    assert_memory_not_equal(a.bytes, b.bytes, PARTITION_BLIND_BYTES);
     partition_close(&q);
     /* And stays the same over a restart. */
     ok(partition_commit(p));

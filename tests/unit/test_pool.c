@@ -119,7 +119,7 @@ static enum vrs_err run_write(struct pool_job *j, struct partition *p) {
     job->ran_on = pthread_self();
     enum vrs_err e = write_row(p, job->number, "record", 6);
     static const char filler[16 << 10];
-    for (int i = 0; e == VRS_OK && job->big != NULL && i < 300; i++)
+    for (int i = 0; e == VRS_OK && job->big != NULL && i < 900; i++)
         e = write_row(p, job->number, filler, sizeof filler);
     return e != VRS_OK ? e : job->refuse;
 }

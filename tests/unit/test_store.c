@@ -443,13 +443,13 @@ static unsigned rows_now(void) {
 
 static void settings_read_back(void **state) {
     (void)state;
-    static const char *const lines[] = {"engine=sqlite\n",        "locking_mode=exclusive\n",
-                                        "journal_mode=wal\n",     "synchronous=2\n",
-                                        "secure_delete=1\n",      "foreign_keys=1\n",
-                                        "trusted_schema=0\n",     "cell_size_check=1\n",
-                                        "temp_store=2\n",         "mmap_size=0\n",
-                                        "cache_size=-1024\n",     "journal_size_limit=1048576\n",
-                                        "checkpoint_pages=200\n", "defensive=1\n",
+    static const char *const lines[] = {"engine=sqlite\n",         "locking_mode=exclusive\n",
+                                        "journal_mode=wal\n",      "synchronous=2\n",
+                                        "secure_delete=1\n",       "foreign_keys=1\n",
+                                        "trusted_schema=0\n",      "cell_size_check=1\n",
+                                        "temp_store=2\n",          "mmap_size=0\n",
+                                        "cache_size=-1024\n",      "journal_size_limit=8388608\n",
+                                        "checkpoint_pages=1000\n", "defensive=1\n",
                                         "load_extension=0\n"};
     struct buffer b;
     buffer_init(&b, 4096);
@@ -608,12 +608,13 @@ static void a_failed_checkpoint_keeps_the_commit_and_stops_the_next(void **state
     unsigned acked = 0;
     unsigned next = 1;
     bool seen = false;
-    for (unsigned round = 0; round < 60 && !seen; round++) {
+    for (unsigned round = 0; round < 1000 && !seen; round++) {
         stand_disk.fail_sync_at = 3; /* journal, (checkpoint: journal again,) file */
         if (!commit_rows(next, 40, &e))
             break;
         acked += 40;
         next += 40;
+        eng->tidy(st);
         seen = eng->needs_recovery(st);
     }
     assert_true(seen);
