@@ -207,6 +207,23 @@ static void batch_free(struct batch *b) {
 
 static void replay_step(struct replay *r);
 
+/* To be tried again, in the order in which they came: a cancellation must not overtake its dose. */
+static void batch_put_off(struct batch *b) {
+    struct batch **last = &b->line->failed;
+    while (*last != NULL)
+        last = &(*last)->next;
+    b->next = NULL;
+    *last = b;
+    retry_later(b->line);
+}
+
+static bool put_off(const struct line_out *l, const char *municipality) {
+    const struct batch *b = l->failed;
+    while (b != NULL && strcmp(b->job.municipality, municipality) != 0)
+        b = b->next;
+    return b != NULL;
+}
+
 static void batch_done(struct pool_job *job) {
     struct batch *b = (struct batch *)job;
     struct line_out *l = b->line;
@@ -216,15 +233,17 @@ static void batch_done(struct pool_job *job) {
     }
     if (job->err != VRS_OK) { /* L2 */
         log_fault(LOG_ERROR, "line.batch_failed", &job->fault);
-        b->next = l->failed;
-        l->failed = b;
-        retry_later(l);
+        batch_put_off(b);
         return;
     }
+    bool cancelled = false;
     for (size_t i = 0; i < b->count; i++) {
         if (b->result[i].outcome != LINE_PENDING)
             line_outcomes_put(l->outcomes, &b->result[i]);
+        cancelled |= b->result[i].outcome == LINE_CANCELLED;
     }
+    if (cancelled) /* of a dose that waited for its coupon: its own receipt has become final */
+        line_outcomes_find(l->outcomes, job->municipality);
     l->in_flight -= b->count;
     metric_observe_us(&apply_us, clock_mono_us() - b->started_us);
     if (b->replay != NULL) {
@@ -240,11 +259,9 @@ static void batch_done(struct pool_job *job) {
 static void batch_submit(struct batch *b) {
     b->job.err = VRS_OK;
     b->started_us = clock_mono_us();
-    if (pool_submit(b->line->server->pool, &b->job) != VRS_OK) {
-        b->next = b->line->failed;
-        b->line->failed = b;
-        retry_later(b->line);
-    }
+    if (put_off(b->line, b->job.municipality) ||
+        pool_submit(b->line->server->pool, &b->job) != VRS_OK)
+        batch_put_off(b);
 }
 
 /* Entries of one answer, sorted into batches by municipality. */
