@@ -25,7 +25,7 @@ struct stored {
     int64_t at_ms;
     char user[64], section[64], terminal[64], source[16];
     char act[64], purpose[64], result[64], detail[DETAIL_BYTES];
-    char addressee[24], four_items[FOUR_ITEMS_BYTES];
+    char addressee[40], four_items[FOUR_ITEMS_BYTES];
     int64_t count, subject_count;
 };
 
@@ -120,7 +120,9 @@ static void describe_person(const struct person *person, struct stored *s) {
     }
     if (person_date_set(person->birth))
         clock_format_date(person->birth, birth);
-    item(s->addressee, sizeof s->addressee, person->addressee);
+    char row[33];
+    record_id_format(&person->id, row); /* stands where there is no 宛名番号 */
+    item(s->addressee, sizeof s->addressee, person->addressee[0] != '\0' ? person->addressee : row);
     (void)snprintf(s->four_items, sizeof s->four_items, "%s|%s|%s|%s",
                    person->name[0] != '\0' ? person->name : "-", birth,
                    person->sex == SEX_MALE     ? "男"

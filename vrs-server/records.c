@@ -101,11 +101,12 @@ static enum vrs_err add_entry(const struct log_read *r, void *arg) {
     clock_format_rfc3339(r->at_ms, at);
     page->last = r->seq;
     page->count++;
-    json_t *o = json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}", "sequence",
-                          (json_int_t)r->seq, "at", at, "user", r->user, "section", r->section,
-                          "terminal", r->terminal, "source", r->source, "act", r->act, "purpose",
-                          r->purpose, "result", r->result, "addressee_number", r->addressee,
-                          "detail", r->detail, "count", (json_int_t)r->count);
+    json_t *o =
+        json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}", "sequence",
+                  (json_int_t)r->seq, "at", at, "user", r->user, "section", r->section, "terminal",
+                  r->terminal, "source", r->source, "act", r->act, "purpose", r->purpose, "result",
+                  r->result, "addressee_number", r->addressee, "four_items", r->four_items,
+                  "detail", r->detail, "count", (json_int_t)r->count);
     return o != NULL && json_array_append_new(page->rows, o) == 0 ? VRS_OK : ERR_MEMORY;
 }
 
