@@ -95,12 +95,13 @@ stack_module.Client = Watched
 # ---- the stack
 
 
-def run(main, count=200, overrides=None, start=True):
+def run(main, count=200, overrides=None, start=True, valid_from=""):
     """Starts a stack, runs main(stack), prints the last tests, ends the program."""
     home = tempfile.mkdtemp(prefix="vrs-case-")
     os.chmod(home, 0o711)
     stack = stack_module.Stack(os.path.join(home, "run"), build=BUILD, count=count,
-                               overrides=overrides, say=lambda text: None)
+                               overrides=overrides, say=lambda text: None,
+                               valid_from=valid_from)
     began = time.monotonic()
     try:
         if start:
