@@ -293,12 +293,13 @@ class Stack:
                     raise StackError(f"{side} does not follow the clock")
                 time.sleep(0.02)
 
-    def add_user(self, user, code, roles, by, approver, section, person):
+    def add_user(self, user, code, roles, by, approver, section, person, rights=""):
+        """Files and approves an application; `rights` asks for fewer than the roles have."""
         password = secrets.token_urlsafe(15)
         until = (datetime.date.today() + datetime.timedelta(days=360)).isoformat()
         a = self.command("user.apply", user_id=user, person_name=person, municipality_code=code,
                          section=section, roles=" ".join(roles), valid_until=until, by=by,
-                         password=password)
+                         password=password, rights=rights)
         self.command("user.approve", application_id=a["application_id"], by=approver)
         side = "internet" if roles == ["site_staff"] else "lgwan"
         return {"user_id": user, "password": password, "side": side, "municipality_code": code,

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 import uuid
 
-from case import (FUJISAWA, KAGOSHIMA, MINATO, access_log, dose_row, doses_of, equal, find,
+from case import (FUJISAWA, KAGOSHIMA, MINATO, access_log, clerk_with_few_rights, dose_row, doses_of, equal, find,
                   inquiry, metrics, ok, one, personal_number, post_dose, problem, record, register,
                   resident, run, tag)
 import residents

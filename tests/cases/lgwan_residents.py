@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Residents on LG-WAN: search, reading, changing by version, flags, reveal, erasure."""
-from case import (FUJISAWA, MINATO, access_log, dose_row, doses_of, equal, find, metrics, ok,
+from case import (FUJISAWA, MINATO, access_log, clerk_with_few_rights, dose_row, doses_of, equal, find, metrics, ok,
                   one, personal_number, problem, record, register, resident, run, tag, together,
                   wrong_number)
 
@@ -246,7 +246,8 @@ def erasure(stack, c):
     url = f"/v1/residents/{found['resident_id']}"
     dose = doses_of(c, found["resident_id"])[0]["dose_id"]
     approver = stack.staff(MINATO, "minato-approver")
-    problem(c.request("DELETE", url, {"reason": "申出"}, headers=tag(1)), 403, "forbidden",
+    few = clerk_with_few_rights(stack, MINATO)
+    problem(few.request("DELETE", url, {"reason": "申出"}, headers=tag(1)), 403, "forbidden",
             "C53 erasing is a right of its own")
     problem(approver.request("DELETE", url, {"reason": "申出"}), 428, "if_match_required",
             "DELETE without If-Match is 428")

@@ -209,6 +209,15 @@ def client_for(stack, cert=None, side="vrs_server"):
     return Watched(stack.demo[side], stack.demo["ca"], *(cert or (None, None)))
 
 
+def clerk_with_few_rights(stack, code):
+    """A clerk who may look at residents and doses, and no more: rights belong to persons."""
+    town = stack_module.TOWNS[code]
+    user = stack.add_user(f"{town}-few", code, ["municipal_staff"], f"{town}-personnel",
+                          f"{town}-approver", "窓口", f"{town} 窓口", "resident.read dose.read")
+    stack.demo["users"].append(user)
+    return stack.staff(code, user["user_id"])
+
+
 def handshake_fails(client, name, path="/v1/vaccines"):
     """The connection ends before any answer."""
     try:
