@@ -337,9 +337,12 @@ void sqlite_file_tidy(struct sqlite_file *f) {
 }
 
 void sqlite_file_favour(struct sqlite_file *f, bool on) {
-    if (f->db != NULL)
-        (void)sqlite3_exec(f->db, on ? "PRAGMA cache_size=-8192" : "PRAGMA cache_size=-1024", NULL,
-                           NULL, NULL);
+    if (f->db == NULL)
+        return;
+    (void)sqlite3_exec(f->db, on ? "PRAGMA cache_size=-8192" : "PRAGMA cache_size=-1024", NULL,
+                       NULL, NULL);
+    if (!on)
+        (void)sqlite3_db_release_memory(f->db);
 }
 
 /* ---- transactions */

@@ -553,10 +553,10 @@ enum vrs_err keyring_by_id(struct keyring *k, const char *municipality, enum key
 }
 
 size_t keyring_list(struct keyring *k, const char *municipality, struct key_info *out, size_t cap) {
-    struct ring *ring;
+    struct ring *ring = NULL;
     size_t count = 0;
     (void)pthread_mutex_lock(&k->lock);
-    if (ring_of(k, municipality, &ring, NULL) == VRS_OK) {
+    if (ring_of(k, municipality, &ring, NULL) == VRS_OK && ring != NULL) {
         for (size_t i = ring->count; i-- > 0; count++) {
             if (count < cap)
                 out[count] = ring->entries[i].info;
