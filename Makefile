@@ -185,8 +185,9 @@ cppcheck:
 	@mkdir -p $(BUILD)/cppcheck
 	@cppcheck --quiet --std=c11 --language=c -j$(JOBS) --cppcheck-build-dir=$(BUILD)/cppcheck \
 	  --enable=warning,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem --suppress=uninitvar --suppress=nullPointer \
-	  --suppress=ctunullpointer --suppress=literalWithCharPtrCompare --suppress=arrayIndexThenCheck \
+	  --suppress=missingIncludeSystem --suppress=uninitvar --suppress=uninitStructMember \
+	  --suppress=ctuuninitvar --suppress=nullPointer --suppress=ctunullpointer \
+	  --suppress=literalWithCharPtrCompare --suppress=arrayIndexThenCheck \
 	  -D_GNU_SOURCE -D__x86_64__ -I. $(filter-out tests/%,$(ALL_SRC))
 
 clean:

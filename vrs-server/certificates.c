@@ -1,5 +1,6 @@
 /* The pre-flight of a certificate (接種証明書): which doses it may show now, which are still open,
  * and what blocks it, in words. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +25,13 @@ struct lookup {
     json_t *blocks; /* [{code, detail}] */
 };
 
-static void block(struct lookup *l, const char *code, const char *format, int a, int b) {
+VRS_PRINTF(3, 4)
+static void block(struct lookup *l, const char *code, const char *format, ...) {
     char text[300];
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(text, sizeof text, format, a, b);
-#pragma GCC diagnostic pop
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
     (void)json_array_append_new(l->blocks, json_pack("{s:s,s:s}", "code", code, "detail", text));
 }
 
@@ -47,7 +49,7 @@ static enum vrs_err sort_claim(struct claim *c, void *arg) {
     if (o == NULL || json_array_append_new(l->open, o) != 0)
         return ERR_MEMORY;
     block(l, "dose_open", "%d回目の記録が確認中です。確認一覧で解決してから交付してください。",
-          c->coupon.dose_number, 0);
+          c->coupon.dose_number);
     return VRS_OK;
 }
 
@@ -64,12 +66,12 @@ static void find_blocks(struct lookup *l, const struct person *person) {
             block(l, "dose_missing", "%d回目の記録がありません（%d回目はあります）。", before + 1,
                   n);
         if (n == before)
-            block(l, "dose_twice", "%d回目の記録が2件あります。", n, 0);
+            block(l, "dose_twice", "%d回目の記録が2件あります。", n);
         if (i > 0 && l->dose[i].vaccinated_on.days <= l->dose[i - 1].vaccinated_on.days)
             block(l, "date_order", "%d回目が%d回目より前（または同日）の日付です。", n, before);
     }
     if (person->undisclosed)
-        block(l, "undisclosed", "不開示の設定があります。所属長の確認を受けてください。", 0, 0);
+        block(l, "undisclosed", "不開示の設定があります。所属長の確認を受けてください。");
 }
 
 /* A municipality certifies the shots of those who lived there; another's doses are named, with
@@ -87,7 +89,7 @@ static enum vrs_err view_shown(struct lookup *l, const char *here, json_t *shown
             return ERR_MEMORY;
     }
     if (own == 0)
-        block(l, "no_dose", "この自治体で証明できる接種記録がありません。", 0, 0);
+        block(l, "no_dose", "この自治体で証明できる接種記録がありません。");
     return VRS_OK;
 }
 
