@@ -248,6 +248,13 @@ void clock_format_jst14(int64_t utc_ms, char out[15]) {
     *put_digits(p, in_day / 1000 % 60, 2) = '\0';
 }
 
+int32_t clock_age_months(struct civil_date birth, struct civil_date on) {
+    int32_t by, bm, bd, y, m, d;
+    civil_from_days(birth.days, &by, &bm, &bd);
+    civil_from_days(on.days, &y, &m, &d);
+    return 12 * (y - by) + m - bm - (d < bd);
+}
+
 int32_t clock_age_years(struct civil_date birth, struct civil_date on) {
     int32_t by, bm, bd, y, m, d;
     civil_from_days(birth.days, &by, &bm, &bd);

@@ -33,5 +33,6 @@ VRS_CHECK bool clock_parse_rfc3339(const char *s, int64_t *utc_ms); /* offset re
 void clock_format_rfc3339(int64_t utc_ms, char out[25]);            /* 2021-07-01T03:04:05.678Z */
 void clock_format_jst14(int64_t utc_ms, char out[15]);              /* YYYYMMDDHHMMSS in Japan */
 int32_t clock_age_years(struct civil_date birth, struct civil_date on);
+int32_t clock_age_months(struct civil_date birth, struct civil_date on); /* whole ones */
 
 #endif

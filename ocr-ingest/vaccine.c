@@ -17,7 +17,7 @@ enum {
 
 struct age_row {
     struct civil_date from, to;
-    int min_years, max_years;
+    int min_years, max_years, min_months;
 };
 
 struct interval_row {
@@ -97,7 +97,8 @@ static bool read_ages(const json_t *rows, struct product *p) {
         const json_t *row = json_array_get(rows, i);
         if (!read_days(row, &a->from, &a->to) ||
             !read_int(row, "min_years", -1, 150, &a->min_years) ||
-            !read_int(row, "max_years", -1, 150, &a->max_years)) {
+            !read_int(row, "max_years", -1, 150, &a->max_years) ||
+            !read_int(row, "min_months", -1, 36, &a->min_months)) {
             return false;
         }
         p->ages++;
@@ -345,20 +346,30 @@ int vaccine_min_days(const struct vaccine_list *l, const struct vaccine *v, int 
     return -1;
 }
 
+static const struct age_row *age_row(const struct vaccine *v, struct civil_date on) {
+    const struct product *p = product_of(v);
+    for (size_t i = 0; i < p->ages; i++) {
+        if (on.days >= p->age[i].from.days && on.days <= p->age[i].to.days)
+            return &p->age[i];
+    }
+    return NULL;
+}
+
 void vaccine_ages(const struct vaccine_list *l, const struct vaccine *v, struct civil_date on,
                   int *min_years, int *max_years) {
     (void)l;
-    const struct product *p = product_of(v);
-    *min_years = -1;
-    *max_years = -1;
-    for (size_t i = 0; i < p->ages; i++) {
-        const struct age_row *a = &p->age[i];
-        if (on.days >= a->from.days && on.days <= a->to.days) {
-            *min_years = a->min_years;
-            *max_years = a->max_years;
-            return;
-        }
-    }
+    const struct age_row *a = age_row(v, on);
+    *min_years = a != NULL ? a->min_years : -1;
+    *max_years = a != NULL ? a->max_years : -1;
+}
+
+bool vaccine_too_young(const struct vaccine_list *l, const struct vaccine *v,
+                       struct civil_date birth, struct civil_date on) {
+    (void)l;
+    const struct age_row *a = age_row(v, on);
+    if (a == NULL)
+        return false;
+    return clock_age_years(birth, on) < a->min_years || clock_age_months(birth, on) < a->min_months;
 }
 
 const char *vaccine_list_json(const struct vaccine_list *l) {

@@ -33,6 +33,9 @@ int vaccine_min_days(const struct vaccine_list *l, const struct vaccine *v, int 
 /* Ages in years as in force on `on`, both inclusive; -1: unknown or no limit. */
 void vaccine_ages(const struct vaccine_list *l, const struct vaccine *v, struct civil_date on,
                   int *min_years, int *max_years);
+/* Younger on that day than the years, or for infants the months, in force then. */
+bool vaccine_too_young(const struct vaccine_list *l, const struct vaccine *v,
+                       struct civil_date birth, struct civil_date on);
 /* The document as GET /v1/vaccines gives it (compact JSON, borrowed). */
 const char *vaccine_list_json(const struct vaccine_list *l);
 

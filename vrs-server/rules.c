@@ -136,9 +136,7 @@ static bool too_young(const struct rule *r, const struct rule_input *in) {
     if (!in->claim->given || v == NULL || in->person == NULL ||
         in->claim->vaccinated_on.days < in->person->birth.days)
         return false;
-    int min = -1, max = -1;
-    vaccine_ages(in->vaccines, v, in->claim->vaccinated_on, &min, &max);
-    return min >= 0 && clock_age_years(in->person->birth, in->claim->vaccinated_on) < min;
+    return vaccine_too_young(in->vaccines, v, in->person->birth, in->claim->vaccinated_on);
 }
 
 static bool repeated_in_sitting(const struct rule *r, const struct rule_input *in) {

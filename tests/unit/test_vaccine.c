@@ -93,6 +93,11 @@ static void ages_go_by_the_date(void **state) {
     vaccine_ages(vaccines, vaccine_find(vaccines, "comirnaty_5_11"), day("2022-06-01"), &min, &max);
     assert_int_equal(min, 5);
     assert_int_equal(max, 11);
+    const struct vaccine *infant = vaccine_find(vaccines, "comirnaty_infant");
+    assert_true(vaccine_too_young(vaccines, infant, day("2022-06-02"), day("2022-12-01")));
+    assert_false(vaccine_too_young(vaccines, infant, day("2022-06-01"), day("2022-12-01")));
+    assert_true(vaccine_too_young(vaccines, v, day("2010-01-02"), day("2022-01-01")));
+    assert_false(vaccine_too_young(vaccines, v, day("2010-01-01"), day("2022-01-01")));
 }
 
 static void document(void **state) {
