@@ -4,6 +4,7 @@ start.  State lives in run/ (or $VRS_HOME) and survives.
     python3 dev/stack.py run
 """
 import datetime
+import fcntl
 import glob
 import hashlib
 import json
@@ -68,7 +69,7 @@ class Stack:
         self.build = build or os.path.join(ROOT, "build")
         self.count, self.fixed_ports, self.say = count, fixed_ports, say
         self.overrides, self.valid_from = overrides or {}, valid_from
-        self.processes, self.ports, self.stopping = {}, {}, False
+        self.processes, self.ports, self.stopping, self.lock = {}, {}, False, None
         self.separate = os.geteuid() == 0 and others_may_pass(self.home) and others_may_pass(ROOT)
 
     # --- files ---
@@ -171,6 +172,35 @@ class Stack:
                     f.write(f"{key} = {text}{'L' if big else ''};\n")
             os.chmod(self.path("etc", name + ".conf"), 0o644)
 
+    def claim(self):
+        """One stack a folder, and none in a folder with other things in it.  What a first start
+        that was cut off has left is removed: nobody has used it yet.  True: a first start."""
+        os.makedirs(self.home, exist_ok=True)
+        self.lock = os.open(self.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unclaim()
+            raise StackError(f"a stack is running in {self.home} already; another one needs "
+                             "another folder: VRS_HOME=/some/folder make run") from None
+        if os.path.exists(self.path("demo.json")):
+            return False
+        begun, there = self.path("first-start"), os.listdir(self.home)
+        if there and not os.path.exists(begun):
+            self.unclaim()
+            raise StackError(f"{self.home} holds other things, or a stack without its demo.json; "
+                             "nothing was touched. Name an empty folder or remove it yourself")
+        for name in set(there) - {"first-start"}:
+            path = self.path(name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        open(begun, "w").close()
+        return True
+
+    def unclaim(self):
+        if self.lock is not None:
+            os.close(self.lock)
+        self.lock = None
+
     # --- processes ---
 
     def start_one(self, name):
@@ -216,6 +246,8 @@ class Stack:
             return "".join(f.readlines()[-lines:])
 
     def start(self):
+        if self.lock is None:
+            self.claim()
         self.make_files()
         self.ports = {n: free_port(a, p if self.fixed_ports else 0) for n, (a, p) in PORTS.items()}
         if self.ports["tablet_admin"] == self.ports["inside_admin"] and not self.fixed_ports:
@@ -250,6 +282,7 @@ class Stack:
                 except subprocess.TimeoutExpired:
                     p.kill()
                     p.wait()
+        self.unclaim()
 
     def supervise(self):
         """Restarts what ends, at first at once, then more slowly; until stop()."""
@@ -406,6 +439,8 @@ class Stack:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
                 json.dump(demo, f, ensure_ascii=False, indent=1)
             os.rename(new, self.path("demo.json"))
+            if os.path.exists(self.path("first-start")):
+                os.unlink(self.path("first-start"))
 
     # --- clients ---
 
@@ -452,9 +487,11 @@ def run():
     signal.signal(signal.SIGTERM, stop)
     began = time.monotonic()
     try:
-        first = not os.path.exists(os.path.join(home, "demo.json"))
-        if first and os.path.exists(os.path.join(home, "pki")):
-            shutil.rmtree(home)  # a first start that was cut off: nothing of anybody's is in it
+        first = stack.claim()
+    except StackError as e:
+        print(e, file=sys.stderr)
+        return 1
+    try:
         print("first start: keys, certificates, accounts and 3 × 20,000 residents are made"
               if first else "starting", flush=True)
         stack.start()
