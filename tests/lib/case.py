@@ -40,6 +40,7 @@ MINATO, FUJISAWA, KAGOSHIMA = "131032", "142051", "462012"
 NEVER_REGISTERED = "134023"  # 青ヶ島村: known, without a file
 
 _tally = {"ok": 0, "not ok": 0}
+after_stop = []  # called when the stack has stopped, before its folder goes
 
 
 def ok(holds, name, why=""):
@@ -118,6 +119,8 @@ def run(main, count=200, overrides=None, start=True, valid_from=""):
         try:
             stack.stop()
         finally:
+            for undo in after_stop:
+                undo()
             if _tally["not ok"]:
                 for name in stack.processes:
                     print(f"# --- end of {name}.log")
