@@ -364,6 +364,22 @@ bool text_starts_with(const char *s, const char *prefix) {
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+bool text_u64(const char **p, uint64_t max, uint64_t *out) {
+    const char *at = *p;
+    uint64_t n = 0;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        uint64_t digit = (uint64_t)(*at - '0');
+        if (digit > max || n > (max - digit) / 10)
+            return false;
+        n = n * 10 + digit;
+    }
+    if (at == *p)
+        return false;
+    *p = at;
+    *out = n;
+    return true;
+}
+
 void text_ascii_digits(char *s) {
     char *to = s;
     while (*s != '\0') {

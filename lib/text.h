@@ -26,6 +26,9 @@ void text_fold_kana(const char *s, struct buffer *out);
  * ASCII → half-width, upper case: for name search. */
 void text_fold_name(const char *s, struct buffer *out);
 bool text_starts_with(const char *s, const char *prefix);
+/* The decimal digits at *p, which moves behind them; no sign, no space before them.  false: there
+ * is none, or the number is above max; *p stays. */
+bool text_u64(const char **p, uint64_t max, uint64_t *out);
 /* Full-width digits → ASCII digits in place; other bytes untouched. */
 void text_ascii_digits(char *s);
 

@@ -15,6 +15,7 @@
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "partitions/fields.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/import_rows.h"
@@ -287,8 +288,10 @@ static enum vrs_err read_range(const struct inside_request *in, uint64_t size, s
     *from = 0;
     if (range == NULL)
         return len == size ? VRS_OK : ERR_F010;
-    if (sscanf(range, "bytes %20" SCNu64 "-%20" SCNu64 "/%20" SCNu64, from, &to, &total) != 3 ||
-        total != size || *from > to || to - *from + 1 != len || to >= total)
+    const char *p = range + strlen("bytes ");
+    bool good = text_starts_with(range, "bytes ") && text_u64(&p, size, from) && *p++ == '-' &&
+                text_u64(&p, size, &to) && *p++ == '/' && text_u64(&p, size, &total) && *p == '\0';
+    if (!good || total != size || *from > to || to - *from + 1 != len || to >= total)
         return ERR_BAD_REQUEST;
     return VRS_OK;
 }

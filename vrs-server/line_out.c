@@ -512,7 +512,11 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
         e = line_queries_open(s, l->client, l->opener, &l->queries);
     secret_wipe(&key, sizeof key);
     if (e != VRS_OK) {
+        struct line_out *failed = l;
         line_out_close(&l);
+        for (int64_t i = 0; i < c->workers; i++)
+            crypto_opener_close(&failed->opener[i]);
+        free(failed); /* no job was given out yet */
         *out = NULL;
         return e;
     }

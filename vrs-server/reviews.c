@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/text.h"
 #include "vrs-server/apply.h"
 #include "vrs-server/doses.h"
 #include "vrs-server/handlers.h"
@@ -51,10 +52,10 @@ static enum vrs_err add_review(struct claim *c, void *arg) {
 static enum vrs_err list_run(struct inside_request *in, struct partition *p) {
     const char *kind = http_query(in->rq, "kind");
     const char *cursor = http_query(in->rq, "after");
-    unsigned first = 0;
-    unsigned long long after = 0;
+    uint64_t first = 0, after = 0;
     char next[40] = "";
-    if (cursor != NULL && sscanf(cursor, "%1u.%19llu", &first, &after) != 2)
+    if (cursor != NULL && (!text_u64(&cursor, 9, &first) || *cursor++ != '.' ||
+                           !text_u64(&cursor, INT64_MAX, &after) || *cursor != '\0'))
         return ERR_BAD_REQUEST;
     struct list l = {.in = in, .partition = p, .reviews = json_array()};
     enum vrs_err e = VRS_OK;

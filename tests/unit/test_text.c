@@ -165,6 +165,37 @@ static void small_helpers(void **state) {
     assert_false(text_starts_with("a", "ab"));
 }
 
+static void numbers_are_read_strictly(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t max;
+        bool good;
+        uint64_t n;
+        const char *rest;
+    } cases[] = {
+        {"0", 0, true, 0, ""},
+        {"12-3", 99, true, 12, "-3"},
+        {"007", 7, true, 7, ""},
+        {"18446744073709551615", UINT64_MAX, true, UINT64_MAX, ""},
+        {"18446744073709551616", UINT64_MAX, false, 0, NULL},
+        {"99999999999999999999999", UINT64_MAX, false, 0, NULL},
+        {"100", 99, false, 0, NULL},
+        {"5", 4, false, 0, NULL},
+        {"", 9, false, 0, NULL},
+        {"-1", 9, false, 0, NULL},
+        {" 1", 9, false, 0, NULL},
+        {"+1", 9, false, 0, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *p = cases[i].text;
+        uint64_t n = 0;
+        assert_int_equal(text_u64(&p, cases[i].max, &n), cases[i].good);
+        assert_true(n == cases[i].n);
+        assert_string_equal(p, cases[i].good ? cases[i].rest : cases[i].text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(utf8_is_checked),
@@ -175,6 +206,7 @@ int main(void) {
         cmocka_unit_test(names_fold),
         cmocka_unit_test(folding_is_stable),
         cmocka_unit_test(small_helpers),
+        cmocka_unit_test(numbers_are_read_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
