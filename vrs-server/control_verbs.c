@@ -216,6 +216,10 @@ static enum vrs_err terminal_add(struct control_call *c, struct partition *regis
     SET(t.valid_until, "valid_until");
     if (t.name[0] == '\0' || t.serial[0] == '\0')
         return ERR_MISSING_FIELD;
+    /* Only a system client may stand for no municipality. */
+    if ((t.municipality[0] != '\0' || strcmp(t.kind, "system") != 0) &&
+        municipality_find(c->server->municipalities, t.municipality) == NULL)
+        return ERR_NO_SUCH_MUNICIPALITY;
     enum vrs_err e = terminal_put(registry, &t);
     return e == VRS_OK ? log_command(c, registry, t.name) : e;
 }

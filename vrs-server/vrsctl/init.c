@@ -14,7 +14,7 @@
 #include "partitions/keyring.h"
 #include "vrs-server/vrsctl/vrsctl.h"
 
-enum { PATH_BYTES = 512, CA_DAYS = 3650, SERVER_DAYS = 397 };
+enum { PATH_BYTES = 512, CA_DAYS = 3650, SERVER_DAYS = 397, MAX_TERMINAL_DAYS = 1826 };
 
 static int fail(const struct vrs_fault *fault) {
     (void)fprintf(stderr, "vrsctl: %s%s%s\n", fault->text, fault->sys_errno != 0 ? ": " : "",
@@ -202,13 +202,42 @@ static bool fingerprint(const char *pem_file, char out[65]) {
     return true;
 }
 
+static bool terminal_kind(const char *kind) {
+    static const char *const kinds[] = {"tablet", "reader", "system", "lgwan"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(kind, kinds[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What vrs-server refused is nobody's terminal: its certificate does not stay.  Without an answer
+ * it may be registered, and stays. */
+static int not_registered(enum vrs_err e, const json_t *reply, const struct pki_paths *made,
+                          const char *p12) {
+    const char *why = json_string_value(json_object_get(reply, "detail"));
+    if (e != VRS_OK || reply == NULL) {
+        (void)fprintf(stderr,
+                      "vrsctl: %s is made, but vrs-server did not answer: see terminal.list\n",
+                      made->cert);
+        return 1;
+    }
+    (void)unlink(made->cert);
+    (void)unlink(made->key);
+    if (p12[0] != '\0')
+        (void)unlink(p12);
+    (void)fprintf(stderr, "vrsctl: not registered, nothing is kept: %s\n", why != NULL ? why : "");
+    return 1;
+}
+
 int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
     const char *dir = word(argc, argv, "dir", NULL), *name = word(argc, argv, "name", NULL);
     const char *kind = word(argc, argv, "kind", "tablet");
     const char *code = word(argc, argv, "municipality_code", "");
     const char *rights = word(argc, argv, "rights", "");
     const char *password = word(argc, argv, "p12_password", NULL);
-    int days = atoi(word(argc, argv, "days", "365"));
+    char *after, p12[PATH_BYTES] = "";
+    long days = strtol(word(argc, argv, "days", "365"), &after, 10);
     bool inside = strcmp(kind, "lgwan") == 0;
     struct vrs_fault fault = {0};
     char serial[48], print[65], until[11];
@@ -217,17 +246,22 @@ int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
         (void)fputs("vrsctl: terminal.issue needs dir= and name=\n", stderr);
         return 2;
     }
+    if (!terminal_kind(kind) || *after != '\0' || days < 1 || days > MAX_TERMINAL_DAYS) {
+        (void)fprintf(stderr, "vrsctl: kind is tablet, reader, system or lgwan; days are 1 to %d\n",
+                      MAX_TERMINAL_DAYS);
+        return 2;
+    }
     const char *ca = inside ? "ca-lgwan" : "ca-tablets";
     struct pki_paths p = pki_paths(dir, name), by = pki_paths(dir, ca);
     struct pki_subject subject = {
         .name = name, .municipality = code[0] != '\0' ? code : NULL, .kind = kind};
     enum vrs_err e = valid_from(argc, argv, &subject.begins_ms, &fault);
     if (e == VRS_OK)
-        e = issue(dir, ca, name, &subject, NULL, days, &fault);
+        e = issue(dir, ca, name, &subject, NULL, (int)days, &fault);
     if (e == VRS_OK)
         e = pki_cert_info(p.cert, serial, &not_after_ms, &fault);
     if (e == VRS_OK && password != NULL) {
-        char p12[PATH_BYTES], secret[128] = "";
+        char secret[128] = "";
         (void)snprintf(p12, sizeof p12, "%s/pki/%s.p12", dir, name);
         if (strcmp(password, "-") == 0) {
             if (fgets(secret, sizeof secret, stdin) != NULL)
@@ -248,12 +282,11 @@ int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
     json_t *request = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "verb", "terminal.add", "name",
                                 name, "kind", kind, "municipality_code", code, "serial", serial,
                                 "fingerprint", print, "rights", rights, "valid_until", until);
-    if (vrsctl_call(socket_path, request, &reply) != VRS_OK ||
-        !json_is_true(json_object_get(reply, "ok"))) {
-        (void)fprintf(stderr, "vrsctl: %s is made but not registered: vrs-server refused it\n",
-                      p.cert);
+    e = vrsctl_call(socket_path, request, &reply);
+    if (e != VRS_OK || !json_is_true(json_object_get(reply, "ok"))) {
+        int status = not_registered(e, reply, &p, p12);
         json_decref(reply);
-        return 1;
+        return status;
     }
     json_decref(reply);
     (void)printf("%s\n%s\n", p.cert, p.key);
