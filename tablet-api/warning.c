@@ -21,7 +21,7 @@ static char *item_json(const char *name, const char *detail) {
     struct buffer b;
     buffer_init(&b, 8192);
     if (o != NULL && json_write(&b, o))
-        text = strndup((const char *)b.data, b.len);
+        text = strdup(buffer_cstr(&b));
     buffer_fini(&b);
     json_decref(o);
     return text;
