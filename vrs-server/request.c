@@ -215,13 +215,25 @@ void inside_step(struct inside_request *in, const char *municipality, unsigned p
     submit(in, municipality, pool_flags);
 }
 
-/* Retires the request: everything it owned, wiped, goes before the arena does. */
-static void inside_fini(struct inside_request *in) {
-    buffer_fini(&in->answer);
-    json_decref(in->body);
-    json_decref(in->problem_extra);
-    in->body = NULL;
+/* An answer closes the arena, and `in` with it: what the answer is made of is taken out before, and
+ * the rest that the request owned, wiped, goes before it leaves. */
+struct parting {
+    struct buffer answer;
+    json_t *problem_extra;
+};
+
+static struct parting inside_retire(struct inside_request *in) {
+    struct parting last = {.answer = in->answer, .problem_extra = in->problem_extra};
+    buffer_init(&in->answer, 0);
     in->problem_extra = NULL;
+    json_decref(in->body);
+    in->body = NULL;
+    return last;
+}
+
+static void parting_fini(struct parting *last) {
+    buffer_fini(&last->answer);
+    json_decref(last->problem_extra);
 }
 
 void inside_answer(struct inside_request *in, enum vrs_err e) {
@@ -231,8 +243,10 @@ void inside_answer(struct inside_request *in, enum vrs_err e) {
     if (e != VRS_OK) {
         if (err_status(e) >= 500)
             log_fault(LOG_ERROR, "request.failed", &in->job.fault);
-        http_problem(rq, e, in->detail_ja[0] != '\0' ? in->detail_ja : NULL, in->problem_extra);
-        inside_fini(in);
+        const char *detail = in->detail_ja[0] != '\0' ? in->detail_ja : NULL;
+        struct parting last = inside_retire(in);
+        http_problem(rq, e, detail, last.problem_extra);
+        parting_fini(&last);
         return;
     }
     if (in->etag != 0) {
@@ -242,13 +256,11 @@ void inside_answer(struct inside_request *in, enum vrs_err e) {
     }
     if (in->location[0] != '\0')
         http_set_header(rq, "Location", in->location);
-    struct buffer answer = in->answer;
-    buffer_init(&in->answer, 0);
     const char *type = in->content_type != NULL ? in->content_type : "application/json";
     int status = in->status;
-    inside_fini(in);
-    http_reply(rq, status, type, answer.data, answer.len);
-    buffer_fini(&answer);
+    struct parting last = inside_retire(in);
+    http_reply(rq, status, type, last.answer.data, last.answer.len);
+    parting_fini(&last);
 }
 
 enum vrs_err inside_json(struct inside_request *in, json_t *v) {
