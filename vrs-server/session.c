@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
@@ -35,6 +36,7 @@ struct sessions {
     struct server *server;
     struct live *list; /* most recently used first: idle ones gather at the end */
     size_t count;
+    uint64_t ended; /* how often an account's sessions were ended from outside */
     struct worker *hasher[HASHERS];
     unsigned turn;
     struct throttle *throttle;
@@ -84,13 +86,18 @@ void sessions_close(struct sessions **sp) {
     *sp = NULL;
 }
 
-void sessions_end_user(struct sessions *s, const char *user) {
+static void end_user(struct sessions *s, const char *user) {
     for (struct live **at = &s->list; *at != NULL;) {
         if (strcmp((*at)->session.user, user) == 0)
             live_remove(s, at);
         else
             at = &(*at)->next;
     }
+}
+
+void sessions_end_user(struct sessions *s, const char *user) {
+    s->ended++;
+    end_user(s, user);
 }
 
 enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48], size_t count) {
@@ -121,9 +128,13 @@ bool sessions_ready(const struct sessions *s) {
     return s->revoked_known;
 }
 
+/* A serial is typed by a person or printed by a tool: with or without leading zeros, in either
+ * case.  One that is spelt otherwise must not let its certificate pass. */
 static bool revoked(const struct sessions *s, const char *serial) {
+    serial += strspn(serial, "0");
     for (size_t i = 0; i < s->revoked_count; i++) {
-        if (strcmp(s->revoked[i], serial) == 0)
+        const char *one = s->revoked[i];
+        if (strcasecmp(one + strspn(one, "0"), serial) == 0)
             return true;
     }
     return false;
@@ -285,7 +296,7 @@ struct login {
     struct account account;
     bool known;
     enum vrs_err verdict;
-    bool logged; /* the entry about it is committed */
+    uint64_t ended; /* of struct sessions, when the account was looked up */
     char token[2 * TOKEN_BYTES + 1];
 };
 
@@ -308,13 +319,14 @@ static void login_logged(struct inside_request *in) {
         login_end(in, in->job.err != VRS_OK ? ERR_LOG_UNWRITABLE : login->verdict);
         return;
     }
-    struct live *l = calloc(1, sizeof *l);
+    /* The account was looked up before it may have been disabled (C43): once more, please. */
+    struct live *l = login->ended == s->ended ? calloc(1, sizeof *l) : NULL;
     if (l == NULL || s->count >= MAX_SESSIONS) {
         free(l);
         login_end(in, ERR_BUSY);
         return;
     }
-    sessions_end_user(s, login->user); /* one session an ID (C26) */
+    end_user(s, login->user); /* one session an ID (C26) */
     uint8_t token[TOKEN_BYTES];
     crypto_random(token, sizeof token);
     crypto_sha256(token, sizeof token, l->token_hash);
@@ -365,10 +377,24 @@ static enum vrs_err login_verdict(struct login *login, const struct tls_peer *pe
     return VRS_OK;
 }
 
+/* Accounts and terminals are counted apart: a log-in as somebody called like another town's
+ * terminal must not lock that terminal out. */
+struct tries {
+    char account[96], terminal[96];
+};
+
+static struct tries tries_of(const char *user, const struct tls_peer *peer) {
+    struct tries t;
+    (void)snprintf(t.account, sizeof t.account, "account %s", user);
+    (void)snprintf(t.terminal, sizeof t.terminal, "terminal %s", peer->name);
+    return t;
+}
+
 /* A try counts from its start, so that many at once are no more than one after the other. */
 static void try_take_back(struct sessions *s, const struct login *login) {
-    throttle_take_back(s->throttle, login->user);
-    throttle_take_back(s->throttle, http_tls_peer(login->in->rq)->name);
+    const struct tries t = tries_of(login->user, http_tls_peer(login->in->rq));
+    throttle_take_back(s->throttle, t.account);
+    throttle_take_back(s->throttle, t.terminal);
 }
 
 static void login_hashed(struct worker_job *job) {
@@ -441,8 +467,9 @@ void session_login(struct http_request *rq) {
     if (e == VRS_OK && login == NULL)
         e = ERR_MEMORY;
     /* Throttled before any hashing, the same for known and unknown users. */
-    if (e == VRS_OK && (!throttle_allows(s->throttle, user, NULL) ||
-                        !throttle_allows(s->throttle, peer->name, NULL)))
+    const struct tries tries = tries_of(e == VRS_OK ? user : "", peer);
+    if (e == VRS_OK && (!throttle_allows(s->throttle, tries.account, NULL) ||
+                        !throttle_allows(s->throttle, tries.terminal, NULL)))
         e = ERR_TOO_MANY;
     if (e != VRS_OK) {
         inside_answer(in, e);
@@ -452,8 +479,9 @@ void session_login(struct http_request *rq) {
     in->own = login;
     (void)strncpy(login->user, user, sizeof login->user - 1);
     (void)strncpy(login->password, password, sizeof login->password - 1);
-    throttle_count(s->throttle, login->user);
-    throttle_count(s->throttle, peer->name);
+    login->ended = s->ended;
+    throttle_count(s->throttle, tries.account);
+    throttle_count(s->throttle, tries.terminal);
     inside_step(in, REGISTRY, 0, login_look_up, login_looked_up);
 }
 
@@ -465,7 +493,7 @@ static enum vrs_err logout_run(struct inside_request *in, struct partition *p) {
 void session_logout(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     /* One session an ID: ending the user's sessions ends this one. */
-    sessions_end_user(in->server->sessions, in->session.user);
+    end_user(in->server->sessions, in->session.user);
     in->act = "session.close";
     inside_run(in, logout_run);
 }
