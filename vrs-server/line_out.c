@@ -25,6 +25,7 @@
 enum {
     MAX_IN_FLIGHT = 4000, /* entries pulled and not yet committed: above it pulling pauses */
     RETRY_MS = 500,
+    MAX_ENTRY_BYTES = 1 << 16,
 };
 
 /* Entries of one municipality on their way through its partition. */
@@ -102,8 +103,9 @@ static enum vrs_err run_dose(struct line_out *l, struct partition *p, const stru
         return err;
     claim_init(&c);
     if (line_parse(d.ocr_line, NULL, &c.coupon, &fault) != VRS_OK ||
-        clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK)
-        return ERR_CORRUPT;
+        clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK ||
+        strcmp(c.coupon.municipality.digits, partition_code(p)) != 0)
+        return ERR_CORRUPT; /* also a dose that was sent to another town's partition */
     memcpy(c.receipt, e->receipt, sizeof c.receipt);
     c.given = d.given;
     c.registered_ms = e->received_ms;
@@ -160,8 +162,10 @@ static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, st
     buffer_clear(text);
     buffer_clear(aad);
     line_aad(e, aad);
-    enum vrs_err err = crypto_opener_unseal(l->opener[b->job.worker_index], aad->data, aad->len,
-                                            e->sealed, e->sealed_len, text);
+    enum vrs_err err = ERR_TAMPERED; /* too long to be one: no matter of memory, tried for ever */
+    if (e->sealed_len <= MAX_ENTRY_BYTES)
+        err = crypto_opener_unseal(l->opener[b->job.worker_index], aad->data, aad->len, e->sealed,
+                                   e->sealed_len, text);
     if (err == VRS_OK && e->kind == LINE_DOSE)
         err = run_dose(l, p, e, text, tally, result);
     else if (err == VRS_OK && e->kind == LINE_CANCEL)
@@ -183,7 +187,7 @@ static enum vrs_err batch_run(struct pool_job *job, struct partition *p) {
     struct buffer text, aad;
     struct tally_batch *tally = tally_batch_open();
     enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
-    buffer_init(&text, 1 << 16);
+    buffer_init(&text, MAX_ENTRY_BYTES);
     buffer_init(&aad, 1024);
     for (size_t i = 0; i < b->count && e == VRS_OK; i++)
         e = run_entry(b, i, p, &text, &aad, tally);
@@ -292,8 +296,22 @@ static struct batch *batch_for(struct sorter *s, const char *municipality) {
     return b;
 }
 
+/* A partition is made for towns that there are, and the registry takes events only. */
+static bool has_place(const struct line_out *l, const struct line_entry *e) {
+    return e->kind == LINE_EVENT
+               ? strcmp(e->municipality, REGISTRY) == 0
+               : municipality_find(l->server->municipalities, e->municipality) != NULL;
+}
+
 static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     struct sorter *s = arg;
+    if (!has_place(s->line, e)) { /* stays pending outside, like one that cannot be read */
+        log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
+        metric_add(&unreadable, 1);
+        s->count++;
+        s->last_seq = e->seq > s->last_seq ? e->seq : s->last_seq;
+        return VRS_OK;
+    }
     struct batch *b = batch_for(s, e->municipality);
     if (b == NULL)
         return ERR_MEMORY;
@@ -440,8 +458,7 @@ static void replay_page(const struct client_reply *reply, void *arg) {
     r->all_pulled = s.count == 0;
     r->after_seq = s.last_seq;
     sorted_submit(&s);
-    if (r->all_pulled && r->batches == 0)
-        replay_end(r, r->err);
+    replay_step(r);
 }
 
 static void replay_step(struct replay *r) {

@@ -16,6 +16,10 @@
 
 enum { MAX_SNAPSHOT_BYTES = 64 << 20, MAX_REVOKED = 100000 };
 
+/* The outside tells its version, and ours goes above it: beyond this it is not believed, or a
+ * taken-over outside could use the counter up, and no revocation would ever get out again. */
+static const uint64_t max_believed = UINT64_C(1) << 53;
+
 struct make_job {
     struct pool_job job; /* first */
     struct snapshot *snapshot;
@@ -250,6 +254,10 @@ static void push(struct snapshot *s) {
 
 void snapshot_outside_has(struct snapshot *s, uint64_t version) {
     int64_t age_ms = clock_mono_ms() - s->made_mono_ms;
+    if (version > max_believed && version > s->version) {
+        log_event(LOG_ERROR, "snapshot.version_not_believed", LF_INT("version", version));
+        return;
+    }
     s->outside = version;
     metric_set(&outside_version, (int64_t)version);
     if (s->version != 0 &&
