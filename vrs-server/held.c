@@ -66,7 +66,7 @@ static enum vrs_err held_list_run(struct inside_request *in, struct partition *p
         e = inside_json(in, json_pack("{s:O}", "held_inquiries", d->list));
     json_decref(d->list);
     d->list = NULL;
-    buffer_clear(&d->doses);
+    buffer_fini(&d->doses);
     return e;
 }
 

@@ -77,7 +77,7 @@ enum vrs_err inquiry_store_result(struct inside_request *in, struct partition *p
         e = inquiry_add_provision(p, q, true, q->from_municipality, about, q->user,
                                   inquiry_result_name(state), dose_count);
     if (e == VRS_OK) {
-        in->purpose = q->purpose;
+        in->purpose = arena_strdup(http_arena(in->rq), q->purpose);
         e = inside_log(in, p, about, about != NULL ? &about->id : NULL, about != NULL ? 1 : 0,
                        dose_count, inquiry_result_name(state), q->from_municipality);
     }
