@@ -280,6 +280,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
         const struct timeval second = {.tv_sec = 1};
         if (gauges.timer != NULL)
             (void)event_add(gauges.timer, &second);
+        gauges_tick(-1, 0, &gauges); /* whoever finds us ready finds all figures */
         if (pool_warm(s->pool) != VRS_OK)
             log_plain(LOG_WARN, "partition.not_warmed");
         sweep_orphans(s);
