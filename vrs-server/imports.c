@@ -208,6 +208,19 @@ static enum vrs_err find_import(struct partition *p, int index, const char *kind
     return e == VRS_OK ? record_find(p, TABLE_IMPORT, index, &blind, see_import, out) : e;
 }
 
+/* What came was not the file that was announced: announced again, it may be sent again. */
+static enum vrs_err begin_again(struct partition *p, struct import *m) {
+    enum vrs_err e = parts_remove(p, &m->id, "part", (m->received + PART_BYTES - 1) / PART_BYTES);
+    if (e == VRS_OK)
+        e = parts_remove(p, &m->id, "preview", m->results);
+    m->state = IMPORT_CREATED;
+    m->received = m->parts_done = m->rows = m->results = 0;
+    memset(m->count, 0, sizeof m->count);
+    memset(m->error, 0, sizeof m->error);
+    memset(m->column, 0, sizeof m->column);
+    return e == VRS_OK ? import_put(p, m, false) : e;
+}
+
 static enum vrs_err create_run(struct inside_request *in, struct partition *p) {
     const struct create *c = in->own;
     struct same_file same;
@@ -223,6 +236,10 @@ static enum vrs_err create_run(struct inside_request *in, struct partition *p) {
     enum vrs_err e = find_import(p, 0, "import_hash", m.sha256, &same);
     if (e == VRS_OK && same.any) { /* the same bytes once: the first receipt */
         in->status = 200;
+        if (same.found.state == IMPORT_REFUSED && strcmp(same.found.error, err_name(ERR_F010)) == 0)
+            e = begin_again(p, &same.found);
+        if (e != VRS_OK)
+            return e;
         e = inside_log(in, p, NULL, NULL, 0, 0, "repeated", NULL);
         return e == VRS_OK ? answer_import(in, &same.found) : e;
     }

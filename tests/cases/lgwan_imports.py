@@ -100,6 +100,18 @@ def parts(c):
     c.post(url + ":check")
     state = until(lambda: (lambda s: s if s["state"] == "refused" else None)(c.get(url).json))
     equal(state and state["error"]["code"], "F010", "a hash that differs refuses the file")
+    right = residents_csv(rows[:2], line_end="\n")
+    announce = {"kind": "residents", "file_name": "garbled.csv", "size": len(right),
+                "sha256": hashlib.sha256(right).hexdigest()}
+    url = f"/v1/imports/{c.post('/v1/imports', announce).json['import_id']}"
+    states = []
+    for data in (right.replace(b"P0000", b"P9999"), right):
+        c.post("/v1/imports", announce)
+        c.request("PUT", url + "/content", data, headers={"Content-Type": "text/csv"})
+        c.post(url + ":check")
+        states.append(until(lambda: (lambda s: s if s in ("refused", "checked") else None)(
+            c.get(url).json["state"])))
+    equal(states, ["refused", "checked"], "a file garbled on its way is announced and sent again")
     wrong.check()
     equal(wrong.state["error"]["code"], "F005", "control: another file goes on being looked at")
 
