@@ -244,6 +244,12 @@ def guessing(stack):
     equal(codes[-1], "too_many_requests", "C141 guessing is throttled")
     problem(c.login("kagoshima-1", password_of(stack, "kagoshima-1")), 429, "too_many_requests",
             "C141 for the terminal, too")
+    spare = stack.add_terminal("lgwan-spare", "lgwan", KAGOSHIMA)
+    c = client_for(stack, (spare["cert"], spare["key"]))
+    codes = [c.login(f"lgwan-{FUJISAWA}", "not the password").code for _ in range(11)]
+    equal(codes[-1], "too_many_requests", "guessing as somebody called like another terminal, too")
+    equal(stack.terminal(f"lgwan-{FUJISAWA}").login(
+        "fujisawa-1", password_of(stack, "fujisawa-1")).status, 201, "which is not locked out by it")
 
 
 def logged(stack):
