@@ -14,7 +14,7 @@ import uuid
 
 from case import (FUJISAWA, KAGOSHIMA, MINATO, NEVER_REGISTERED, access_log, dose_row, doses_of,
                   equal, inquiry, ok, one, personal_number, problem, record, register,
-                  resident, run, tag, until, wrong_number)
+                  resident, run, tag, together, until, wrong_number)
 
 JST = datetime.timezone(datetime.timedelta(hours=9))
 
@@ -92,7 +92,7 @@ def refusals_logged(stack):
         ok(code in results, f"C68 refused inquiries are recorded at the asker: {code}", results)
 
 
-def match(t):
+def match(stack, t):
     c, key = t.kagoshima, str(uuid.uuid4())
     body = inquiry(t.number, MINATO, addressee_number="K0001")
     answer = c.post("/v1/inquiries", body, key=key)
@@ -122,6 +122,19 @@ def match(t):
             "idempotency_key_reused", "the same key with another body: 409")
     equal(len([p for p in provisions(t.minato) if p["side"] == "provided"]), 1,
           "the provider answered once")
+    clients = [stack.terminal(f"lgwan-{KAGOSHIMA}") for _ in range(50)]
+    for x in clients:
+        x.token = c.token
+        x.get("/v1/vaccines")
+    key, before = str(uuid.uuid4()), len(provisions(t.minato))
+    answers = together(50, lambda i: clients[i].post("/v1/inquiries", body, key=key))
+    done = [a for a in answers if a.status == 201]
+    ok(done and len({a.body for a in done}) == 1
+       and all(a.code == "request_in_progress" for a in answers if a.status != 201),
+       "50 identical inquiries at once: one answer, or still being processed", answers)
+    equal(len(provisions(t.minato)), before + 1, "and one record at the provider")
+    for x in clients:
+        x.close()
     look = c.get(f"/v1/inquiries/{got['inquiry_id']}")
     equal((look.status, look.json), (200, got), "the result can be read again")
     problem(t.minato.get(f"/v1/inquiries/{got['inquiry_id']}"), 404, "not_found",
@@ -369,7 +382,7 @@ def main(stack):
     t = Towns(stack)
     refused(t)
     refusals_logged(stack)
-    inquiry_id = match(t)
+    inquiry_id = match(stack, t)
     no_match(stack, t)
     held_id = held(stack, t)
     take_over(stack, t, inquiry_id, held_id)
