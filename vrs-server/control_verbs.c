@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/log.h"
+#include "lib/pki.h"
 #include "partitions/access_log.h"
 #include "vrs-server/account.h"
 #include "vrs-server/line_out.h"
@@ -309,11 +311,23 @@ static enum vrs_err selfcheck(struct control_call *c, struct partition *p) {
     struct buffer numbers;
     buffer_init(&numbers, 1 << 16);
     enum vrs_err away = number_status(c->server->number[c->job.worker_index], &numbers);
+    struct rlimit files = {0}, core = {.rlim_cur = 1};
+    char serial[48];
+    int64_t not_after_ms = 0;
+    struct vrs_fault fault = {0};
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_CORE, &core) != 0)
+        e = ERR_IO;
     if (e == VRS_OK)
-        e = answer(c, json_pack("{s:s,s:s,s:s,s:I}", "store", buffer_cstr(&facts), "number",
-                                away == VRS_OK ? buffer_cstr(&numbers) : "", "number_state",
-                                err_name(away), "seconds_since_pull",
-                                (json_int_t)line_out_seconds_since_pull(c->server->line)));
+        e = pki_cert_info(c->server->config.cert_file, serial, &not_after_ms, &fault);
+    if (e == VRS_OK)
+        e = answer(c, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:I}", "store", buffer_cstr(&facts),
+                                "number", away == VRS_OK ? buffer_cstr(&numbers) : "",
+                                "number_state", err_name(away), "seconds_since_pull",
+                                (json_int_t)line_out_seconds_since_pull(c->server->line),
+                                "open_files", (json_int_t)files.rlim_cur, "open_files_needed",
+                                (json_int_t)(2 * c->server->config.max_open), "core_dumps",
+                                (int)(core.rlim_cur > 0), "certificate_days",
+                                (json_int_t)((not_after_ms - clock_now_ms()) / 86400000)));
     buffer_fini(&facts);
     buffer_fini(&numbers);
     return e == VRS_OK ? log_command(c, p, NULL) : e;

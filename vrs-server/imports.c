@@ -717,7 +717,33 @@ void imports_get(struct http_request *rq) {
     inside_run(in, get_run);
 }
 
+static enum vrs_err add_result(const struct csv_row *row, void *arg) {
+    if (row->number == 1 || row->cells != 5)
+        return VRS_OK; /* the header */
+    json_t *o = json_pack("{s:I,s:s,s:s,s:s,s:s}", "row",
+                          (json_int_t)strtoll(row->cell[0], NULL, 10), "result", row->cell[1],
+                          "column", row->cell[2], "code", row->cell[3], "message", row->cell[4]);
+    return o != NULL && json_array_append_new(arg, o) == 0 ? VRS_OK : ERR_MEMORY;
+}
+
+/* The same rows for programs. */
+static enum vrs_err results_as_json(struct inside_request *in) {
+    json_t *rows = json_array();
+    struct csv_reader *reader = csv_reader_open(add_result, rows);
+    enum vrs_err e =
+        reader != NULL ? csv_feed(reader, in->answer.data, in->answer.len) : ERR_MEMORY;
+    if (e == VRS_OK)
+        e = csv_end(reader);
+    csv_reader_close(&reader);
+    buffer_clear(&in->answer);
+    if (e == VRS_OK)
+        e = inside_json(in, json_pack("{s:O}", "rows", rows));
+    json_decref(rows);
+    return e;
+}
+
 static enum vrs_err results_run(struct inside_request *in, struct partition *p) {
+    const char *accept = http_header(in->rq, "Accept");
     static const char *const header[] = {"行", "結果", "列", "コード", "メッセージ"};
     struct record_id id;
     struct import m;
@@ -736,7 +762,10 @@ static enum vrs_err results_run(struct inside_request *in, struct partition *p) 
     }
     if (e == VRS_OK)
         e = inside_log(in, p, NULL, NULL, 0, m.rows, "ok", NULL);
-    in->content_type = "text/csv; charset=utf-8";
+    if (accept != NULL && strstr(accept, "application/json") != NULL)
+        e = e == VRS_OK ? results_as_json(in) : e;
+    else
+        in->content_type = "text/csv; charset=utf-8";
     record_fini(&part);
     return e;
 }

@@ -193,11 +193,12 @@ class Desk(Scene):
         r = self.kagoshima.post("/v1/certificates:lookup", {
             "personal_number": self.numbers[HANAKO], "purpose": "certificate"})
         j = r.json
-        self.show.equal("髙﨑 花子 at 鹿児島市, by 個人番号", "200, 2 doses, issuable",
-                        f"{r.status}, {len(j.get('doses', []))} doses, "
+        self.show.equal("髙﨑 花子 at 鹿児島市, by 個人番号", "200, 2 elsewhere, blocked",
+                        f"{r.status}, {len(j.get('elsewhere', []))} elsewhere, "
                         + ("issuable" if j.get("issuable") else "blocked"),
                         *[f"{d['dose_number']}回目 {d['vaccinated_on']} {d['maker']} {d['product']} {d['lot']} "
-                          f"({NAMES[d['municipality_code']]})" for d in j.get("doses", [])],
+                          f"({NAMES[d['municipality_code']]})" for d in j.get("elsewhere", [])],
+                        *[b["detail"] for b in j.get("blocks", [])],
                         f"as_of {j.get('as_of')}")
         r = self.minato.post("/v1/certificates:lookup",
                              {"coupon_number": coupon(TARO), "purpose": "certificate"})
@@ -250,8 +251,8 @@ class Desk(Scene):
         self.step("Who looked, and is the log whole",
                   "Every look at a person is an entry in the same file as the records, committed before "
                   "anything is shown. The chain over the sealed entries is verified.")
-        r = self.kagoshima.get("/v1/access-log")
-        self.show.equal("a clerk without the right asks for the log", "403 forbidden", self.result(r))
+        r = self.kagoshima.get("/v1/held-inquiries")
+        self.show.equal("a clerk without the right asks for held ones", "403 forbidden", self.result(r))
         approver = self.stack.staff(MINATO, "minato-approver")
         her = self.find(approver, coupon_number=coupon(HANAKO))[0]
         r = approver.get(f"/v1/residents/{her['resident_id']}/access-log")

@@ -75,6 +75,16 @@ int vrsctl_selfcheck(const char *socket_path, int argc, char **argv) {
     json_int_t since = json_integer_value(json_object_get(reply, "seconds_since_pull"));
     (void)snprintf(seconds, sizeof seconds, "%lld s since the last pull", (long long)since);
     check(reply != NULL && since < 120, "the line to tablet-api", seconds);
+    json_int_t days = json_integer_value(json_object_get(reply, "certificate_days"));
+    (void)snprintf(seconds, sizeof seconds, "%lld days left", (long long)days);
+    check(reply != NULL && days > 14, "TLS: the LG-WAN certificate", seconds);
+    json_int_t files = json_integer_value(json_object_get(reply, "open_files"));
+    json_int_t needed = json_integer_value(json_object_get(reply, "open_files_needed"));
+    (void)snprintf(seconds, sizeof seconds, "%lld", (long long)files);
+    check(reply != NULL && files >= needed, "limit of open files", seconds);
+    check(reply != NULL && json_is_false(json_object_get(reply, "core_dumps")),
+          "core dumps are off", "");
+    say("not checked", "TLS protocol and suites as seen from outside", "sslscan ADDRESS:PORT");
     if (state != NULL)
         check_modes(state);
     else
