@@ -484,7 +484,8 @@ def run():
         stack.stopping = True
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for s in (signal.SIGTERM, signal.SIGINT):  # also where a shell started us with it ignored
+        signal.signal(s, stop)
     began = time.monotonic()
     try:
         first = stack.claim()
