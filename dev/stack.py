@@ -66,7 +66,7 @@ class Stack:
     def __init__(self, home, build=None, count=20000, fixed_ports=False, overrides=None, say=print,
                  valid_from=""):
         self.home = os.path.abspath(home)
-        self.build = build or os.path.join(ROOT, "build")
+        self.build = build or os.environ.get("VRS_BUILD") or os.path.join(ROOT, "build")
         self.count, self.fixed_ports, self.say = count, fixed_ports, say
         self.overrides, self.valid_from = overrides or {}, valid_from
         self.processes, self.ports, self.stopping, self.lock = {}, {}, False, None
