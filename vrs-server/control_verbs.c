@@ -18,7 +18,7 @@
 #include "vrs-server/line_out.h"
 #include "vrs-server/session.h"
 
-enum { PATH_BYTES = 512, MAX_KEYS = 64, COPY_BYTES = 1 << 16 };
+enum { PATH_BYTES = 512, MAX_KEYS = 64, COPY_BYTES = 1 << 16, DAY_MS = 86400000 };
 
 struct control_call {
     struct pool_job job; /* first */
@@ -319,15 +319,16 @@ static enum vrs_err selfcheck(struct control_call *c, struct partition *p) {
         e = ERR_IO;
     if (e == VRS_OK)
         e = pki_cert_info(c->server->config.cert_file, serial, &not_after_ms, &fault);
+    json_int_t days = not_after_ms - clock_now_ms();
+    days /= DAY_MS;
     if (e == VRS_OK)
         e = answer(c, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:I}", "store", buffer_cstr(&facts),
                                 "number", away == VRS_OK ? buffer_cstr(&numbers) : "",
                                 "number_state", err_name(away), "seconds_since_pull",
                                 (json_int_t)line_out_seconds_since_pull(c->server->line),
                                 "open_files", (json_int_t)files.rlim_cur, "open_files_needed",
-                                (json_int_t)(2 * c->server->config.max_open), "core_dumps",
-                                (int)(core.rlim_cur > 0), "certificate_days",
-                                (json_int_t)((not_after_ms - clock_now_ms()) / 86400000)));
+                                2 * (json_int_t)c->server->config.max_open, "core_dumps",
+                                (int)(core.rlim_cur > 0), "certificate_days", days));
     buffer_fini(&facts);
     buffer_fini(&numbers);
     return e == VRS_OK ? log_command(c, p, NULL) : e;
