@@ -12,12 +12,6 @@
 
 enum { PRODUCT_MAX = 39, LOT_MAX = 60, SITE_MAX = 255, PHYSICIAN_MAX = 127, REASON_MAX = 500 };
 
-#define SET(field, from)                                                                           \
-    do {                                                                                           \
-        if ((from) != NULL)                                                                        \
-            (void)snprintf(field, sizeof(field), "%s", from);                                      \
-    } while (0)
-
 /* --- list and history --- */
 
 struct list {
@@ -109,8 +103,8 @@ enum vrs_err dose_answer(struct inside_request *in, const struct claim *c) {
 }
 
 void dose_changed(struct inside_request *in, struct claim *c, const char *reason) {
-    SET(c->changed_by, in->session.user);
-    SET(c->change_reason, reason);
+    INSIDE_COPY(c->changed_by, in->session.user);
+    INSIDE_COPY(c->change_reason, reason);
     c->changed_ms = clock_now_ms();
 }
 
@@ -194,10 +188,10 @@ static enum vrs_err correct_fields(struct inside_request *in, const struct corre
             return ERR_R120;
         c->coupon.dose_number = (int)x->dose_number;
     }
-    SET(c->product, x->product);
-    SET(c->lot, x->lot);
-    SET(c->site, x->site);
-    SET(c->physician, x->physician);
+    INSIDE_COPY(c->product, x->product);
+    INSIDE_COPY(c->lot, x->lot);
+    INSIDE_COPY(c->site, x->site);
+    INSIDE_COPY(c->physician, x->physician);
     return VRS_OK;
 }
 

@@ -34,7 +34,7 @@ static enum vrs_err list_one(struct held_inquiry *h, void *arg) {
         return e == ERR_NOT_FOUND ? VRS_OK : e;
     record_id_format(&h->id, id);
     struct inquiry q = {0};
-    INQUIRY_SET(q.purpose, h->purpose);
+    INSIDE_COPY(q.purpose, h->purpose);
     buffer_clear(&d->doses);
     e = inquiry_collect_doses(d->in, d->partition, &q, h->asker, &person.id, &d->doses,
                               &d->dose_count);
@@ -142,8 +142,8 @@ static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
     if (e == VRS_OK)
         e = person_get(p, &d->held.person, &person);
     d->q.id = d->held.inquiry;
-    INQUIRY_SET(d->q.purpose, d->held.purpose);
-    INQUIRY_SET(d->q.basis_kind, d->held.basis_kind);
+    INSIDE_COPY(d->q.purpose, d->held.purpose);
+    INSIDE_COPY(d->q.basis_kind, d->held.basis_kind);
     d->dose_count = 0;
     if (e == VRS_OK && d->approve)
         e = inquiry_collect_doses(in, p, &d->q, d->held.asker, &person.id, &d->doses,
@@ -151,8 +151,8 @@ static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
     /* Decided already: a crash came between the two sides; only the asker's half is missing. */
     if (e == VRS_OK && d->held.state == HELD) {
         d->held.state = want;
-        INQUIRY_SET(d->held.decided_by, in->session.user);
-        INQUIRY_SET(d->held.decision_reason, d->reason);
+        INSIDE_COPY(d->held.decided_by, in->session.user);
+        INSIDE_COPY(d->held.decision_reason, d->reason);
         d->held.decided_ms = clock_now_ms();
         e = held_put(p, &d->held);
         if (e == VRS_OK)
@@ -198,7 +198,7 @@ static void decide(struct http_request *rq, bool approve) {
         inside_refuse(in, e);
         return;
     }
-    INQUIRY_SET(d->reason, reason);
+    INSIDE_COPY(d->reason, reason);
     inside_step(in, in->session.municipality, 0, decide_run, decide_done);
 }
 

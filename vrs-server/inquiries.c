@@ -95,7 +95,7 @@ static enum vrs_err check_basis(struct inside_request *in, const struct ask *a) 
         e = policy_basis(s->policies, in->session.municipality, q->basis_kind, today);
     if (e == VRS_OK && strcmp(q->basis_kind, "consent") == 0 &&
         (q->basis_document[0] == '\0' || day_not_after_today(q->basis_obtained_on) != VRS_OK)) {
-        INQUIRY_SET(
+        INSIDE_COPY(
             in->detail_ja,
             "同意書の番号（document）と、今日までの取得日（obtained_on）を入力してください。");
         e = ERR_BASIS_REFUSED;
@@ -144,25 +144,25 @@ static enum vrs_err read_ask(struct inside_request *in, struct ask *a) {
         return ERR_IDENTITY_MISSING;
     inquiry_init(&a->q);
     buffer_init(&a->doses, 1 << 20);
-    INQUIRY_SET(a->from, from);
-    INQUIRY_SET(a->q.from_municipality, from);
-    INQUIRY_SET(a->addressee, addressee);
-    INQUIRY_SET(a->q.purpose, purpose);
-    INQUIRY_SET(a->q.basis_kind, kind);
-    INQUIRY_SET(a->q.basis_document, document);
-    INQUIRY_SET(a->q.basis_obtained_on, obtained);
-    INQUIRY_SET(a->q.identity_method, method);
-    INQUIRY_SET(a->q.identity_checked_on, checked);
-    INQUIRY_SET(a->q.user, in->session.user);
-    INQUIRY_SET(a->q.section, in->session.section);
-    INQUIRY_SET(a->q.terminal, in->session.terminal);
+    INSIDE_COPY(a->from, from);
+    INSIDE_COPY(a->q.from_municipality, from);
+    INSIDE_COPY(a->addressee, addressee);
+    INSIDE_COPY(a->q.purpose, purpose);
+    INSIDE_COPY(a->q.basis_kind, kind);
+    INSIDE_COPY(a->q.basis_document, document);
+    INSIDE_COPY(a->q.basis_obtained_on, obtained);
+    INSIDE_COPY(a->q.identity_method, method);
+    INSIDE_COPY(a->q.identity_checked_on, checked);
+    INSIDE_COPY(a->q.user, in->session.user);
+    INSIDE_COPY(a->q.section, in->session.section);
+    INSIDE_COPY(a->q.terminal, in->session.terminal);
     if (municipality_find(in->server->municipalities, from) == NULL)
         return ERR_NO_SUCH_MUNICIPALITY;
     if (strcmp(from, in->session.municipality) == 0)
         return ERR_OWN_MUNICIPALITY;
     if (!personal_number_valid(number))
         return ERR_R170;
-    INQUIRY_SET(a->number.digits, number);
+    INSIDE_COPY(a->number.digits, number);
     return check_basis(in, a);
 }
 
@@ -222,9 +222,9 @@ static enum vrs_err hold(struct partition *p, struct ask *a, const char *asker,
     record_id_new(&h.id);
     h.inquiry = a->q.id;
     h.person = person->id;
-    INQUIRY_SET(h.asker, asker);
-    INQUIRY_SET(h.purpose, a->q.purpose);
-    INQUIRY_SET(h.basis_kind, a->q.basis_kind);
+    INSIDE_COPY(h.asker, asker);
+    INSIDE_COPY(h.purpose, a->q.purpose);
+    INSIDE_COPY(h.basis_kind, a->q.basis_kind);
     a->result = INQUIRY_PENDING;
     enum vrs_err e = held_put(p, &h);
     return e == VRS_OK ? log_provider(p, &a->q, asker, "inquiry.hold", person, "held", 0) : e;
@@ -471,15 +471,15 @@ static enum vrs_err claim_from_answer(const struct json_t *dose, const struct in
     c->coupon.kind = COUPON_VACCINATION;
     c->coupon.dose_number = (int)json_integer_value(json_object_get(dose, "dose_number"));
     c->given = status == NULL || strcmp(status, "given") == 0;
-#define TAKE(field, name) INQUIRY_SET(c->field, json_string_value(json_object_get(dose, name)))
+#define TAKE(field, name) INSIDE_COPY(c->field, json_string_value(json_object_get(dose, name)))
     TAKE(product, "product");
     TAKE(lot, "lot");
     TAKE(site, "site");
     TAKE(physician, "physician");
 #undef TAKE
-    INQUIRY_SET(c->read_by, "inquiry");
-    INQUIRY_SET(c->origin, "inquiry");
-    INQUIRY_SET(c->staff, q->user);
+    INSIDE_COPY(c->read_by, "inquiry");
+    INSIDE_COPY(c->origin, "inquiry");
+    INSIDE_COPY(c->staff, q->user);
     c->registered_ms = clock_now_ms();
     return VRS_OK;
 }
@@ -583,7 +583,7 @@ static void expire_in(const char *municipality, void *arg) {
     struct sweep_job *s = calloc(1, sizeof *s);
     if (s == NULL)
         return; /* the next minute */
-    INQUIRY_SET(s->job.municipality, municipality);
+    INSIDE_COPY(s->job.municipality, municipality);
     s->job.run = expire_run;
     s->job.done = expire_done;
     if (pool_submit(server->pool, &s->job) != VRS_OK)

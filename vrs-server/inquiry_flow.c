@@ -34,17 +34,17 @@ enum vrs_err inquiry_add_provision(struct partition *p, const struct inquiry *q,
     struct provision v = {.at_ms = clock_now_ms(), .asked_here = asked_here, .doses = doses};
     record_id_new(&v.id);
     v.inquiry = q->id;
-    INQUIRY_SET(v.other, other);
-    INQUIRY_SET(v.purpose, q->purpose);
-    INQUIRY_SET(v.basis_kind, q->basis_kind);
-    INQUIRY_SET(v.basis_document, q->basis_document);
-    INQUIRY_SET(v.user, user);
-    INQUIRY_SET(v.terminal, asked_here ? q->terminal : "-");
-    INQUIRY_SET(v.result, result);
+    INSIDE_COPY(v.other, other);
+    INSIDE_COPY(v.purpose, q->purpose);
+    INSIDE_COPY(v.basis_kind, q->basis_kind);
+    INSIDE_COPY(v.basis_document, q->basis_document);
+    INSIDE_COPY(v.user, user);
+    INSIDE_COPY(v.terminal, asked_here ? q->terminal : "-");
+    INSIDE_COPY(v.result, result);
     if (person != NULL) {
         v.has_person = true;
         v.person = person->id;
-        INQUIRY_SET(v.addressee, person->addressee);
+        INSIDE_COPY(v.addressee, person->addressee);
     }
     return provision_add(p, &v);
 }

@@ -11,13 +11,6 @@
 
 enum held_state { HELD = 1, APPROVED = 2, REFUSED = 3 };
 
-/* Copies a string that may be absent into an array. */
-#define INQUIRY_SET(field, from)                                                                   \
-    do {                                                                                           \
-        if ((from) != NULL)                                                                        \
-            (void)snprintf(field, sizeof(field), "%s", from);                                      \
-    } while (0)
-
 const char *inquiry_result_name(enum inquiry_state s);
 VRS_CHECK enum vrs_err inquiry_add_provision(struct partition *p, const struct inquiry *q,
                                              bool asked_here, const char *other,

@@ -9,8 +9,17 @@
 #define VRS_SERVER_REQUEST_H
 
 #include "lib/crypto.h"
+#include <stdio.h>
+
 #include "lib/json.h"
 #include "vrs-server/session.h"
+
+/* Copies a string into an array; one that is absent (NULL) leaves the array as it was. */
+#define INSIDE_COPY(field, from)                                                                   \
+    do {                                                                                           \
+        if ((from) != NULL)                                                                        \
+            (void)snprintf(field, sizeof(field), "%s", from);                                      \
+    } while (0)
 
 struct inside_request;
 typedef enum vrs_err inside_fn(struct inside_request *in, struct partition *p);

@@ -209,12 +209,6 @@ static enum vrs_err get_for_change(struct inside_request *in, struct partition *
     return e == VRS_OK && out->version != in->if_match ? ERR_STALE_VERSION : e;
 }
 
-#define SET(field, from)                                                                           \
-    do {                                                                                           \
-        if ((from) != NULL)                                                                        \
-            (void)snprintf(field, sizeof(field), "%s", from);                                      \
-    } while (0)
-
 static enum vrs_err read_sex(const char *text, enum person_sex *out) {
     if (strcmp(text, "male") == 0)
         *out = SEX_MALE;
@@ -246,9 +240,9 @@ static enum vrs_err patch_run(struct inside_request *in, struct partition *p) {
     if (e != VRS_OK)
         return e;
     e = get_for_change(in, p, &person);
-    SET(person.name, name);
-    SET(person.kana, kana);
-    SET(person.address, address);
+    INSIDE_COPY(person.name, name);
+    INSIDE_COPY(person.kana, kana);
+    INSIDE_COPY(person.address, address);
     if (e == VRS_OK && birth != NULL)
         e = clock_parse_date(birth, &person.birth);
     if (e == VRS_OK && person.birth.days > clock_today_jst().days)
@@ -290,7 +284,7 @@ static enum vrs_err flag_set(struct inside_request *in, struct person *person, c
         person->moved_out_on = day;
         memset(person->moved_out_to, 0, sizeof person->moved_out_to);
         if (!clear)
-            SET(person->moved_out_to, to);
+            INSIDE_COPY(person->moved_out_to, to);
     } else if (strcmp(flag, "dead") == 0) {
         person->died_on = day;
     } else if (strcmp(flag, "no_auto_answer") == 0) {
