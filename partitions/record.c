@@ -25,6 +25,10 @@ enum key_area record_area(enum store_table t) {
     switch (t) {
     case TABLE_LOG:
     case TABLE_LOG_SUBJECT:
+    case TABLE_LOG_TILE:
+    case TABLE_LOG_REVIEW:
+    case TABLE_CHECKPOINT:
+    case TABLE_ERASURE: /* outlives what was erased */
         return KEY_LOG;
     case TABLE_NUMBER:
     case TABLE_JOURNAL:

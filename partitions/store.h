@@ -47,7 +47,15 @@ enum { STORE_ID_BYTES = 16, STORE_INDEXES = 4, STORE_INDEX_MAX = 32 };
     X(TABLE_SETTING, "setting", 0x1)              /* i0 name */                                    \
     X(TABLE_NUMBER, "number", 0)                  /* vrs-number only; i0 number index */           \
     X(TABLE_JOURNAL, "journal", 0)                /* vrs-number only: reveals; order */            \
-    X(TABLE_OUTCOME_UNSENT, "outcome_unsent", 0)  /* id = claim, i0 receipt */
+    X(TABLE_OUTCOME_UNSENT, "outcome_unsent", 0)  /* id = claim, i0 receipt */                     \
+    X(TABLE_LOG_TILE, "access_log_tile", 0) /* tree hashes; state = level, order = tile + 1 */     \
+    X(TABLE_CHECKPOINT, "checkpoint", 0)    /* signed heads; order = tree size */                  \
+    X(TABLE_REQUEST, "request", 0)          /* what needs a second person; i0 its subject */       \
+    X(TABLE_ERASURE, "erasure", 0)          /* tombstones and certificates; i0 subject */          \
+    X(TABLE_LOG_REVIEW, "log_review", 0)    /* monthly reviews; order = of the act */              \
+    X(TABLE_ALERT, "alert", 0)              /* registry; i0 rule and subject */                    \
+    X(TABLE_ENROLMENT, "enrolment", 0x1)    /* registry; i0 one-time code */                       \
+    X(TABLE_ROTATION, "rotation", 0)        /* progress of a key rotation; id = name hash */
 
 enum store_table {
 #define X(sym, name, unique) sym,

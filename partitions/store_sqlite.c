@@ -95,6 +95,13 @@ static const struct {
     [TABLE_SETTING].found = 0x1,
     [TABLE_NUMBER].found = 0x1,
     [TABLE_OUTCOME_UNSENT].found = 0x1,
+    [TABLE_LOG_TILE].by_state = true,
+    [TABLE_REQUEST].found = 0x1,
+    [TABLE_REQUEST].by_state = true,
+    [TABLE_ERASURE].found = 0x1,
+    [TABLE_ALERT].found = 0x1,
+    [TABLE_ALERT].by_state = true,
+    [TABLE_ENROLMENT].found = 0x1,
 };
 
 static const struct sqlite_step steps[] = {

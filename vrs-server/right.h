@@ -25,6 +25,13 @@
     X(RIGHT_ERASE, "erase")                                                                        \
     X(RIGHT_APPROVE_USER, "user.approve") /* activates applications of the own municipality */     \
     X(RIGHT_STATISTICS, "statistics")                                                              \
+    X(RIGHT_STAFF, "staff.manage")       /* applications, section changes, leavers' feed */        \
+    X(RIGHT_TERMINAL, "terminal.manage") /* enrolment codes, revocation */                         \
+    X(RIGHT_SETTING, "setting.manage")   /* municipal settings */                                  \
+    X(RIGHT_LOG_REVIEW, "log.review")    /* reports and the monthly review */                      \
+    X(RIGHT_LOG_PROOF, "log.proof")      /* heads, proofs, signed export without personal data */  \
+    X(RIGHT_EXPORT_APPROVE, "export.approve")                                                      \
+    X(RIGHT_ERASE_APPROVE, "erase.approve")                                                        \
     /* Internet side, only ever in the snapshot */                                                 \
     X(RIGHT_DOSE_POST, "dose.post")                                                                \
     X(RIGHT_DOSE_CANCEL, "dose.cancel")                                                            \

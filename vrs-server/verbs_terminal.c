@@ -1,0 +1,56 @@
+#include "vrs-server/verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "vrs-server/account.h"
+
+enum vrs_err verb_terminal_add(struct control_call *c, struct partition *registry) {
+    struct terminal t = {.state = TERMINAL_ACTIVE};
+    record_id_new(&t.id);
+    CONTROL_SET(t.name, "name");
+    CONTROL_SET(t.kind, "kind");
+    CONTROL_SET(t.municipality, "municipality_code");
+    CONTROL_SET(t.serial, "serial");
+    CONTROL_SET(t.fingerprint, "fingerprint");
+    CONTROL_SET(t.rights, "rights");
+    CONTROL_SET(t.valid_until, "valid_until");
+    if (t.name[0] == '\0' || t.serial[0] == '\0')
+        return ERR_MISSING_FIELD;
+    /* Only a system client may stand for no municipality. */
+    if ((t.municipality[0] != '\0' || strcmp(t.kind, "system") != 0) &&
+        municipality_find(c->server->municipalities, t.municipality) == NULL)
+        return ERR_NO_SUCH_MUNICIPALITY;
+    enum vrs_err e = terminal_put(registry, &t);
+    return e == VRS_OK ? control_log(c, registry, t.name) : e;
+}
+
+enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *registry) {
+    struct terminal t;
+    enum vrs_err e = terminal_by_name(registry, control_text(c, "name"), &t);
+    if (e != VRS_OK)
+        return e;
+    t.state = TERMINAL_REVOKED;
+    (void)snprintf(c->revoked, sizeof c->revoked, "%s", t.serial);
+    e = terminal_put(registry, &t);
+    return e == VRS_OK ? control_log(c, registry, t.name) : e;
+}
+
+static enum vrs_err add_terminal(struct terminal *t, void *arg) {
+    json_t *o =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", t->name, "kind", t->kind,
+                  "municipality_code", t->municipality, "serial", t->serial, "valid_until",
+                  t->valid_until, "state", t->state == TERMINAL_ACTIVE ? "active" : "revoked");
+    return o != NULL && json_array_append_new(arg, o) == 0 ? VRS_OK : ERR_MEMORY;
+}
+
+enum vrs_err verb_terminal_list(struct control_call *c, struct partition *registry) {
+    json_t *list = json_array();
+    enum vrs_err e = terminal_walk(registry, add_terminal, list);
+    if (e == VRS_OK)
+        e = control_log(c, registry, NULL);
+    if (e == VRS_OK)
+        e = control_answer(c, json_pack("{s:O}", "terminals", list));
+    json_decref(list);
+    return e;
+}
