@@ -30,6 +30,12 @@
     X(ERR_FORBIDDEN, "forbidden", 403, false, "No right for this", "この操作の権限がありません。必要な場合は管理者に申請してください。") \
     X(ERR_OTHER_MUNICIPALITY, "other_municipality", 403, false, "Not your municipality", "この端末または利用者の自治体では操作できません。") \
     X(ERR_TERMINAL_REVOKED, "terminal_revoked", 403, false, "Terminal is revoked or its certificate expired", "この端末は利用を停止されています（または証明書の期限切れ）。管理者に連絡してください。") \
+    X(ERR_APPROVAL_REQUIRED, "approval_required", 403, false, "A second person must approve", "この操作には承認が必要です。申請し、承認者の承認を受けてください。") \
+    X(ERR_PASSWORD_OLD, "password_expired", 403, false, "Password is older than the setting allows", "パスワードの有効期限が過ぎています。パスワードを変更してください。") \
+    X(ERR_PASSWORD_WEAK, "password_weak", 422, false, "Password is too short or known", "パスワードは12文字以上で、推測されやすいものは使えません。") \
+    X(ERR_CODE_REQUIRED, "one_time_code_required", 403, false, "A one-time code is needed", "この操作にはワンタイムコードが必要です。コードを入力してログインし直してください。") \
+    X(ERR_ENROLMENT, "enrolment_refused", 403, false, "The enrolment code is wrong, used or too old", "登録コードが正しくないか、使用済み・期限切れです。自治体の管理者に新しいコードを依頼してください。") \
+    X(ERR_UNKNOWN_SYSTEM, "system_not_registered", 403, false, "System is not registered", "このシステムは登録されていません。管理者に登録を依頼してください。") \
     X(ERR_TOO_MANY, "too_many_requests", 429, true, "Too many requests", "操作が集中しています。しばらく待ってからやり直してください。") \
     /* what cannot be done now */ \
     X(ERR_STORAGE, "storage_unavailable", 503, true, "Nothing can be stored now", "現在保存できません。記録は保存されていません。しばらく待ってから同じ内容で送り直してください。") \
@@ -37,6 +43,7 @@
     X(ERR_LOG_UNWRITABLE, "log_unwritable", 503, true, "Access log cannot be written", "操作記録を保存できないため、処理を中止しました。管理者に連絡してください。") \
     X(ERR_INSIDE_AWAY, "inside_away", 503, true, "The inside does not answer", "内部システムから応答がありません。しばらく待ってからやり直してください。") \
     X(ERR_NUMBER_AWAY, "number_away", 503, true, "The number area does not answer", "個人番号領域から応答がありません。しばらく待ってからやり直してください。") \
+    X(ERR_SIGNER_AWAY, "signer_away", 503, true, "The log signer does not answer", "署名の処理から応答がありません。しばらく待ってからやり直してください。") \
     X(ERR_BUSY, "busy", 503, true, "Too busy", "混み合っています。しばらく待ってからやり直してください。") \
     X(ERR_SNAPSHOT_OLD, "snapshot_too_old", 503, true, "Account snapshot too old", "利用者情報が古いため、ログインできません。内部システムとの接続を管理者に確認してください。") \
     X(ERR_TIMEOUT, "timeout", 504, true, "Deadline passed", "時間内に完了しませんでした。状態を確認してからやり直してください。") \
