@@ -18,13 +18,13 @@
  * ERR_PURPOSE without any look-up.  The closed list (access.c):
  *
  *   PUT     resident.register                              any purpose
- *   MATCH   resident.register                              register
- *           inquire                                        transfer_in certificate
- *           inquire.bulk                                   transfer_in
- *           inquiry.approve                                transfer_out_answer
- *           number.search                                  transfer_in transfer_out_answer
- * certificate certificate                                    certificate REVEAL  number.reveal,
- * with a user                     transfer_in transfer_out_answer certificate
+ *   MATCH   resident.register   register
+ *           inquire             transfer_in certificate
+ *           inquire.bulk        transfer_in
+ *           inquiry.approve     transfer_out_answer
+ *           number.search       transfer_in transfer_out_answer certificate
+ *           certificate         certificate
+ *   REVEAL  number.reveal       transfer_in transfer_out_answer certificate; with a user
  *
  * Other answers: ERR_R170 no number; ERR_CONFLICT the row id holds another number; ERR_R183 the
  * number stands under another row id of the municipality (number_match tells which);

@@ -2,18 +2,20 @@
  * socket whose peer is vrs-server (by credentials).  Messages: u32be length, then lib/wire fields,
  * as vrs-number's; an unexpected one ends the connection.
  *
- *   HEAD       municipality, epoch, size, root → signed head (tablet-api/proof.h)
+ *   HEAD       municipality, epoch, size, root → signed head (tablet-api/proof.h).
  *              It remembers the last head of each municipality and epoch and refuses a smaller
- * size, or another root at the same size: ERR_TAMPERED, and an event that alarms.  An epoch that
- * was left behind is never signed again. STATEMENT  kind, text → signature over kind "\n" text;
- * kinds are a closed list:"erasure" (消去証明書), "export" (操作記録の書き出し) CERT
- * kind (tablet | reader | system | lgwan), name, municipality, days, PKCS#10 → PEM The subject is
- * what vrs-server says, never what the request says; the request gives only its key and the proof
- * that it has the private half (P-256 or better). KEYS       → public keys (key_id, Ed25519), the
- * newest first: old ones stay for checking STATUS     → key=value lines
+ *              size, or another root at the same size: ERR_TAMPERED, and an event that alarms.
+ *              An epoch that was left behind is never signed again.
+ *   STATEMENT  kind, text → signature over kind "\n" text; kinds are a closed list:
+ *              "erasure" (消去証明書), "export" (操作記録の書き出し)
+ *   CERT       kind (tablet | reader | system | lgwan), name, municipality, days, PKCS#10 → PEM.
+ *              The subject is what vrs-server says, never what the request says; the request gives
+ *              only its key and the proof that it has the private half (P-256 or better).
+ *   KEYS       → public keys (key_id, Ed25519), the newest first: old ones stay for checking
+ *   STATUS     → key=value lines
  *
- *   STATE/heads            last head of each municipality; appended, compacted at start
- *   KEYS/log-<n>.key       Ed25519, hex, 0600; the highest n signs.  KEYS/log-<n>.pub 0644
+ *   STATE/heads               last head of each municipality; appended, compacted at start
+ *   KEYS/log-<n>.key          Ed25519, hex, 0600; the highest n signs.  KEYS/log-<n>.pub 0644
  *   KEYS/ca-<kind>.{pem,key}  authorities of terminals */
 #ifndef VRS_SERVER_SIGNER_SIGNER_H
 #define VRS_SERVER_SIGNER_SIGNER_H
