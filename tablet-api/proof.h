@@ -5,12 +5,13 @@
  * A log entry is sealed, so an outsider could not tell what an entry is about.  Therefore the entry
  * of a dose carries a commitment to a statement that the terminal can write down itself:
  *
- *   statement  = "vrs-receipt/1\n" receipt_id "\n" dose_id "\n" outcome "\n" ocr_line "\n" status
- *                "\n" vaccinated_on "\n" product "\n" lot "\n"           (values as in api.md)
- *   commitment = SHA-256(statement)      the receipt id (128 random bits) keeps it from being
- * guessed leaf       = SHA-256(0x00 || commitment || SHA-256(sealed entry))   zeros where there is
- * none head text  = "vrs-log/1\n" municipality "\n" epoch "\n" size "\n" hex(root) "\n" signed_at
- * "\n" signature  = Ed25519(log key, head text)        signed_at: RFC 3339 UTC with milliseconds
+ *   statement  = "vrs-receipt/1\n" receipt_id "\n" dose_id "\n" outcome "\n" ocr_line "\n"
+ *                status "\n" vaccinated_on "\n" product "\n" lot "\n"    (values as in api.md)
+ *   commitment = SHA-256(statement)   the receipt id (128 random bits) keeps it from being guessed
+ *   leaf       = SHA-256(0x00 || commitment || SHA-256(sealed entry))     zeros where there is none
+ *   head text  = "vrs-log/1\n" municipality "\n" epoch "\n" size "\n" hex(root) "\n"
+ *                signed_at "\n"       signed_at: RFC 3339 UTC with milliseconds
+ *   signature  = Ed25519(log key, head text)
  *   key_id     = first 8 hex digits of SHA-256(public key)
  *
  * JSON ("proof" of a receipt): {"municipality_code", "epoch", "entry" (1 = first), "entry_hash"

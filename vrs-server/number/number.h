@@ -17,7 +17,7 @@
  * The right of the acting user is in the message and checked again here (C51): ERR_FORBIDDEN or
  * ERR_PURPOSE without any look-up.  The closed list (access.c):
  *
- *   PUT     resident.register                              any purpose
+ *   PUT     resident.register   any purpose
  *   MATCH   resident.register   register
  *           inquire             transfer_in certificate
  *           inquire.bulk        transfer_in
