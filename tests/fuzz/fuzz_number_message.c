@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/local.h"
 #include "lib/wire.h"
 #include "vrs-server/number/access.h"
 #include "vrs-server/number/message.h"
@@ -25,9 +26,9 @@ static void answer(struct number_request *r) {
         wire_put(&r->fields, NUMBER_T_ROW, r->row.bytes, sizeof r->row.bytes);
     number_answer_write(r, &out);
     must(!out.failed);
-    must(number_message_length(out.data, out.len, &len) == VRS_OK);
-    must(len == out.len - NUMBER_HEAD_BYTES);
-    wire_open(&reader, out.data + NUMBER_HEAD_BYTES, len);
+    must(local_message_length(out.data, out.len, NUMBER_MAX_MESSAGE, &len) == VRS_OK);
+    must(len == out.len - LOCAL_HEAD_BYTES);
+    wire_open(&reader, out.data + LOCAL_HEAD_BYTES, len);
     while (wire_next(&reader, &f, &more) == VRS_OK && more)
         fields++;
     must(fields == 3 + (r->err == VRS_OK && r->has_row));
@@ -39,16 +40,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct number_request r;
     size_t len;
-    while (number_message_length(data, size, &len) == VRS_OK && len > 0) {
-        if (number_request_read(&r, data + NUMBER_HEAD_BYTES, len) == VRS_OK) {
+    while (local_message_length(data, size, NUMBER_MAX_MESSAGE, &len) == VRS_OK && len > 0) {
+        if (number_request_read(&r, data + LOCAL_HEAD_BYTES, len) == VRS_OK) {
             must(r.verb >= NUMBER_PUT && r.verb <= NUMBER_STATUS);
             must(strlen(r.municipality) == (r.verb == NUMBER_STATUS ? 0 : 6));
             must(strlen(r.user) <= NUMBER_MAX_USER && strlen(r.name) <= NUMBER_MAX_NAME);
             answer(&r);
         }
         number_request_fini(&r);
-        data += NUMBER_HEAD_BYTES + len;
-        size -= NUMBER_HEAD_BYTES + len;
+        data += LOCAL_HEAD_BYTES + len;
+        size -= LOCAL_HEAD_BYTES + len;
     }
     return 0;
 }

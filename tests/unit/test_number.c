@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "lib/crypto.h"
+#include "lib/local.h"
 #include "lib/log.h"
 #include "lib/secret.h"
 #include "lib/wire.h"
@@ -94,7 +95,7 @@ static int run_server(int listener, size_t max_open) {
     area_moment_fn = obey;
     enum vrs_err e = area_open(&o, &area, &fault);
     if (e == VRS_OK)
-        e = serve_signals(&fault);
+        e = local_signals(&fault);
     if (e == VRS_OK)
         e = serve_run(listener, &s, area, &fault);
     area_close(&area);
@@ -107,7 +108,7 @@ static int run_server(int listener, size_t max_open) {
 static void start_limited(size_t max_open) {
     struct vrs_fault fault = {0};
     int listener;
-    assert_int_equal(serve_listen(at("sock"), (uid_t)-1, (gid_t)-1, &listener, &fault), VRS_OK);
+    assert_int_equal(local_listen(at("sock"), (uid_t)-1, (gid_t)-1, &listener, &fault), VRS_OK);
     order(AREA_LOOKED, GO_ON);
     (void)fflush(NULL);
     server = fork();
@@ -786,12 +787,12 @@ static void test_listen(void **state) {
     struct vrs_fault fault = {0};
     int fd;
     char path[200];
-    assert_int_equal(serve_listen(at("kek"), (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_CONFIG);
-    assert_int_equal(serve_listen("", (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_CONFIG);
+    assert_int_equal(local_listen(at("kek"), (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_CONFIG);
+    assert_int_equal(local_listen("", (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_CONFIG);
     memset(path, 'a', sizeof path - 1);
     path[sizeof path - 1] = '\0';
-    assert_int_equal(serve_listen(path, (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_CONFIG);
-    assert_int_equal(serve_listen(at("none/sock"), (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_IO);
+    assert_int_equal(local_listen(path, (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_CONFIG);
+    assert_int_equal(local_listen(at("none/sock"), (uid_t)-1, (gid_t)-1, &fd, &fault), ERR_IO);
     assert_int_equal(number_client_open(path, 1, &(struct number_client *){NULL}), ERR_CONFIG);
 }
 

@@ -1,30 +1,18 @@
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/local.h"
 #include "lib/secret.h"
 #include "lib/wire.h"
 #include "vrs-server/number/number.h"
 
-enum {
-    HEAD = 4,
-    READ_STEP = 1 << 14,
-    MANY = 2000, /* puts in flight at once */
-    OUT_MAX = MANY * 512,
-    IN_MAX = NUMBER_MAX_MESSAGE + HEAD + READ_STEP
-};
+enum { MANY = 2000 /* puts in flight at once */, OUT_MAX = MANY * 512 };
 
 struct number_client {
-    struct sockaddr_un at;
+    struct local_client *line;
     int64_t deadline_ms;
-    int fd;           /* -1: not connected */
     uint64_t next_id; /* never used twice, so that a late answer cannot be taken for another */
-    struct buffer out, in;
 };
 
 /* One call: n requests of one kind and what becomes of them. */
@@ -50,64 +38,32 @@ struct call {
 enum vrs_err number_client_open(const char *socket_path, int64_t deadline_ms,
                                 struct number_client **out) {
     *out = NULL;
-    if (strlen(socket_path) >= sizeof(*out)->at.sun_path)
-        return ERR_CONFIG;
     struct number_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         return ERR_MEMORY;
-    c->at.sun_family = AF_UNIX;
-    memcpy(c->at.sun_path, socket_path, strlen(socket_path) + 1);
     c->deadline_ms = deadline_ms;
-    c->fd = -1;
     c->next_id = 1;
-    buffer_init(&c->out, OUT_MAX);
-    buffer_init(&c->in, IN_MAX);
-    *out = c;
-    return VRS_OK;
-}
-
-static void disconnect(struct number_client *c) {
-    if (c->fd >= 0)
-        (void)close(c->fd);
-    c->fd = -1;
+    enum vrs_err e = local_client_open(socket_path, OUT_MAX, NUMBER_MAX_MESSAGE, &c->line);
+    if (e != VRS_OK)
+        free(c);
+    else
+        *out = c;
+    return e;
 }
 
 void number_client_close(struct number_client **c) {
     if (*c == NULL)
         return;
-    disconnect(*c);
-    buffer_fini(&(*c)->out);
-    buffer_fini(&(*c)->in);
+    local_client_close(&(*c)->line);
     free(*c);
     *c = NULL;
-}
-
-/* Between calls nothing may come: what is readable is the end of the connection. */
-static enum vrs_err connected(struct number_client *c) {
-    if (c->fd >= 0) {
-        struct pollfd p = {.fd = c->fd, .events = POLLIN};
-        if (poll(&p, 1, 0) == 0)
-            return VRS_OK;
-        disconnect(c);
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return ERR_NUMBER_AWAY;
-    if (connect(fd, (const struct sockaddr *)&c->at, sizeof c->at) != 0) {
-        (void)close(fd);
-        return ERR_NUMBER_AWAY;
-    }
-    c->fd = fd;
-    return VRS_OK;
 }
 
 /* ---- messages */
 
 static void write_request(struct number_client *c, const struct call *call, size_t i) {
-    struct buffer *b = &c->out;
-    size_t start = b->len;
-    if (buffer_grow(b, HEAD) == NULL)
-        return;
+    struct buffer *b = local_client_out(c->line);
+    size_t mark = local_begin(b);
     wire_put_u64(b, NUMBER_T_VERB, call->verb);
     wire_put_u64(b, NUMBER_T_ID, call->first_id + i);
     wire_put_str(b, NUMBER_T_MUNICIPALITY, call->municipality);
@@ -121,14 +77,7 @@ static void write_request(struct number_client *c, const struct call *call, size
         wire_put_str(b, NUMBER_T_USER, call->why->user);
     }
     wire_put_str(b, NUMBER_T_NAME, call->name);
-    if (b->failed)
-        return;
-    size_t n = b->len - start - HEAD;
-    uint8_t *p = b->data + start;
-    p[0] = (uint8_t)(n >> 24);
-    p[1] = (uint8_t)(n >> 16);
-    p[2] = (uint8_t)(n >> 8);
-    p[3] = (uint8_t)n;
+    local_end(b, mark);
 }
 
 static enum vrs_err take_field(const struct call *call, const struct wire_field *f) {
@@ -154,7 +103,8 @@ static enum vrs_err take_field(const struct call *call, const struct wire_field 
 }
 
 /* The three fields that begin every answer, in their order. */
-static enum vrs_err read_answer(struct call *call, const uint8_t *p, size_t n) {
+static enum vrs_err read_answer(const uint8_t *p, size_t n, bool *done, void *arg) {
+    struct call *call = arg;
     struct wire_reader r;
     struct wire_field f[3];
     uint64_t verb, id;
@@ -184,87 +134,21 @@ static enum vrs_err read_answer(struct call *call, const uint8_t *p, size_t n) {
     }
     *slot = err;
     call->left--;
+    *done = call->left == 0;
     return VRS_OK;
-}
-
-static enum vrs_err read_answers(struct number_client *c, struct call *call) {
-    size_t at = 0;
-    enum vrs_err e = VRS_OK;
-    while (e == VRS_OK && c->in.len - at >= HEAD) {
-        const uint8_t *p = c->in.data + at;
-        size_t n = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-        if (n == 0 || n > NUMBER_MAX_MESSAGE)
-            e = ERR_PROTOCOL;
-        else if (c->in.len - at - HEAD < n)
-            break;
-        else
-            e = read_answer(call, p + HEAD, n);
-        at += HEAD + n;
-    }
-    if (e == VRS_OK)
-        buffer_drop_front(&c->in, at);
-    return e == VRS_OK && call->left == 0 && c->in.len > 0 ? ERR_PROTOCOL : e;
 }
 
 /* ---- one exchange */
 
-static enum vrs_err receive(struct number_client *c, struct call *call) {
-    for (;;) {
-        uint8_t *p = buffer_grow(&c->in, READ_STEP);
-        if (p == NULL)
-            return ERR_PROTOCOL; /* longer than any answer */
-        ssize_t n = recv(c->fd, p, READ_STEP, 0);
-        c->in.len -= READ_STEP - (n > 0 ? (size_t)n : 0);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return VRS_OK;
-        if (n <= 0)
-            return ERR_UNKNOWN;
-        enum vrs_err e = read_answers(c, call);
-        if (e != VRS_OK || call->left == 0 || n < READ_STEP)
-            return e;
-    }
-}
-
-static enum vrs_err transmit(struct number_client *c, size_t *sent) {
-    while (*sent < c->out.len) {
-        ssize_t n = send(c->fd, c->out.data + *sent, c->out.len - *sent, MSG_NOSIGNAL);
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR ? VRS_OK : ERR_UNKNOWN;
-        *sent += (size_t)n;
-    }
-    return VRS_OK;
-}
-
-/* Sends what has no answer yet and reads until all have one.  ERR_NUMBER_AWAY: nothing was asked;
- * ERR_UNKNOWN: the connection broke; ERR_TIMEOUT: the deadline passed. */
+/* Sends what has no answer yet and reads until all have one.  ERR_NUMBER_AWAY: nothing was asked. */
 static enum vrs_err attempt(struct number_client *c, struct call *call, int64_t until_ms) {
-    size_t sent = 0;
-    enum vrs_err e = connected(c);
-    if (e != VRS_OK)
-        return e;
     call->first_id = c->next_id;
     c->next_id += call->n;
     for (size_t i = 0; i < call->n; i++)
         if (call->errs[i] == ERR_IN_PROGRESS)
             write_request(c, call, i);
-    if (c->out.failed)
-        return ERR_TOO_LARGE;
-    while (e == VRS_OK && call->left > 0) {
-        int64_t wait_ms = until_ms - clock_mono_ms();
-        struct pollfd p = {.fd = c->fd,
-                           .events = (short)(POLLIN | (sent < c->out.len ? POLLOUT : 0))};
-        if (wait_ms <= 0)
-            e = ERR_TIMEOUT;
-        else if (poll(&p, 1, wait_ms > 60000 ? 60000 : (int)wait_ms) > 0) {
-            if ((p.revents & POLLOUT) != 0)
-                e = transmit(c, &sent);
-            if (e == VRS_OK && (p.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
-                e = receive(c, call);
-        }
-    }
-    if (e == ERR_UNKNOWN && sent == 0)
-        e = ERR_NUMBER_AWAY;
-    return e;
+    enum vrs_err e = local_exchange(c->line, read_answer, call, until_ms);
+    return e == ERR_INSIDE_AWAY ? ERR_NUMBER_AWAY : e;
 }
 
 static bool repeatable(const struct call *call) {
@@ -277,10 +161,6 @@ static void run(struct number_client *c, struct call *call) {
     enum vrs_err e = VRS_OK;
     for (int turn = 0; turn < 2; turn++) {
         e = attempt(c, call, until_ms);
-        buffer_clear(&c->out);
-        buffer_clear(&c->in);
-        if (e != VRS_OK)
-            disconnect(c);
         asked |= e == ERR_UNKNOWN || e == ERR_TIMEOUT || e == ERR_PROTOCOL;
         if (e == VRS_OK || e == ERR_TIMEOUT || e == ERR_PROTOCOL || e == ERR_TOO_LARGE ||
             !repeatable(call))

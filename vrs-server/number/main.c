@@ -13,6 +13,7 @@
 #include "lib/clock.h"
 #include "lib/config.h"
 #include "lib/daemon.h"
+#include "lib/local.h"
 #include "lib/log.h"
 #include "lib/sandbox.h"
 #include "lib/secret.h"
@@ -91,7 +92,7 @@ static enum vrs_err start(const struct config *c, int *listener, struct vrs_faul
         return err_fail(fault, ERR_CONFIG, "clock_file is for development only");
     bool give_away = geteuid() == 0 && c->uid > 0;
     enum vrs_err e =
-        serve_listen(c->socket, give_away ? (uid_t)c->uid : (uid_t)-1,
+        local_listen(c->socket, give_away ? (uid_t)c->uid : (uid_t)-1,
                      c->socket_gid >= 0 ? (gid_t)c->socket_gid : (gid_t)-1, listener, fault);
     return e == VRS_OK ? daemon_start(&d, fault) : e;
 }
@@ -115,7 +116,7 @@ static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = area_open(&o, &area, fault);
     if (e == VRS_OK)
-        e = serve_signals(fault);
+        e = local_signals(fault);
     if (e == VRS_OK) {
         struct sandbox_probe kernel = sandbox_probe_fn();
         const struct serve_options s = {

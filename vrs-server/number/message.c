@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "lib/local.h"
 #include "lib/secret.h"
 #include "lib/wire.h"
 
@@ -22,18 +23,6 @@ static const struct {
     [NUMBER_RESTORE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_STATUS] = {0, 0},
 };
-
-enum vrs_err number_message_length(const uint8_t *p, size_t n, size_t *len) {
-    *len = 0;
-    if (n < NUMBER_HEAD_BYTES)
-        return VRS_OK;
-    size_t said = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-    if (said == 0 || said > NUMBER_MAX_MESSAGE)
-        return ERR_PROTOCOL;
-    if (n - NUMBER_HEAD_BYTES >= said)
-        *len = said;
-    return VRS_OK;
-}
 
 static bool take(struct number_request *r, const struct wire_field *f) {
     uint64_t verb;
@@ -99,21 +88,11 @@ void number_request_fini(struct number_request *r) {
 }
 
 void number_answer_write(const struct number_request *r, struct buffer *out) {
-    size_t start = out->len;
-    uint8_t *head = buffer_grow(out, NUMBER_HEAD_BYTES);
-    if (head == NULL)
-        return;
+    size_t mark = local_begin(out);
     wire_put_u64(out, NUMBER_T_VERB, NUMBER_ANSWER);
     wire_put_u64(out, NUMBER_T_ID, r->id);
     wire_put_str(out, NUMBER_T_ERR, err_name(r->err));
     if (r->err == VRS_OK)
         (void)buffer_put(out, r->fields.data, r->fields.len);
-    if (out->failed)
-        return;
-    size_t n = out->len - start - NUMBER_HEAD_BYTES;
-    uint8_t *p = out->data + start;
-    p[0] = (uint8_t)(n >> 24);
-    p[1] = (uint8_t)(n >> 16);
-    p[2] = (uint8_t)(n >> 8);
-    p[3] = (uint8_t)n;
+    local_end(out, mark);
 }

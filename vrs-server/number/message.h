@@ -5,8 +5,6 @@
 
 #include "vrs-server/number/number.h"
 
-enum { NUMBER_HEAD_BYTES = 4 }; /* the length before a message */
-
 struct number_request {
     enum number_verb verb;
     uint64_t id;
@@ -23,9 +21,6 @@ struct number_request {
     struct buffer fields; /* encoded fields behind id and error; sent only with VRS_OK */
 };
 
-/* The length of the first whole message in p[0..n): 0 not all there yet; ERR_PROTOCOL when it is
- * empty or longer than NUMBER_MAX_MESSAGE. */
-VRS_CHECK enum vrs_err number_message_length(const uint8_t *p, size_t n, size_t *len);
 /* Copies out of the message (without its head).  ERR_PROTOCOL: unknown verb or field, a field
  * twice, one too few, too many or of a wrong length.  Afterwards number_request_fini in either
  * case. */
