@@ -53,8 +53,8 @@ TESTLIB := $(BUILD)/libtest.a
 tablet-api_SRC := $(call src,tablet-api/*.c)
 tablet-api_LIB := $(OCR) $(VRS)
 vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c)
-# line.c is what both ends of the line say.
-vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c))
+# line.c is what both ends of the line say, proof.c what both ends of a receipt check.
+vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c tablet-api/proof.c))
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c)
 vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
