@@ -25,14 +25,6 @@ static const struct field application_members[] = {
     FIELD(13, FIELD_TEXT, struct application, decided_by),
     FIELD(14, FIELD_I64, struct application, decided_ms),
     {0}};
-static const struct field terminal_members[] = {FIELD(1, FIELD_TEXT, struct terminal, name),
-                                                FIELD(2, FIELD_TEXT, struct terminal, kind),
-                                                FIELD(3, FIELD_TEXT, struct terminal, municipality),
-                                                FIELD(4, FIELD_TEXT, struct terminal, serial),
-                                                FIELD(5, FIELD_TEXT, struct terminal, fingerprint),
-                                                FIELD(6, FIELD_TEXT, struct terminal, rights),
-                                                FIELD(7, FIELD_TEXT, struct terminal, valid_until),
-                                                {0}};
 
 /* Inserts (version 0) or replaces a row; its one index is the blind form of `key`. */
 static enum vrs_err put(struct partition *registry, enum store_table t, const char *kind,
@@ -243,69 +235,4 @@ enum vrs_err application_approve(struct partition *registry, struct application 
     a->decided_ms = clock_now_ms();
     (void)snprintf(a->decided_by, sizeof a->decided_by, "%s", approver);
     return application_put(registry, a);
-}
-
-/* --- terminals --- */
-
-static enum vrs_err terminal_read(const struct record *r, struct terminal *out) {
-    memset(out, 0, sizeof *out);
-    TAKE_HEAD(out, r);
-    out->state = (enum terminal_state)r->state;
-    return fields_decode(terminal_members, &r->text, out);
-}
-
-enum vrs_err terminal_put(struct partition *registry, struct terminal *t) {
-    right_mask rights;
-    return right_mask_parse(t->rights, &rights)
-               ? put(registry, TABLE_TERMINAL, "serial", t->serial, terminal_members, t, &t->id,
-                     &t->version, &t->generation, t->state)
-               : ERR_BAD_FIELD;
-}
-
-struct terminal_walk {
-    terminal_fn *fn;
-    void *arg;
-    struct record_id last;
-    size_t seen;
-};
-
-static enum vrs_err walk_terminal(struct record *r, void *arg) {
-    struct terminal_walk *w = arg;
-    struct terminal t;
-    w->last = r->id;
-    w->seen++;
-    enum vrs_err e = terminal_read(r, &t);
-    return e == VRS_OK ? w->fn(&t, w->arg) : e;
-}
-
-enum vrs_err terminal_walk(struct partition *registry, terminal_fn *fn, void *arg) {
-    struct terminal_walk w = {.fn = fn, .arg = arg, .seen = PAGE};
-    enum vrs_err e = VRS_OK;
-    for (bool first = true; e == VRS_OK && w.seen == PAGE; first = false) {
-        struct record_id after = w.last;
-        w.seen = 0;
-        e = record_walk(registry, TABLE_TERMINAL, first ? NULL : &after, PAGE, walk_terminal, &w);
-    }
-    return e;
-}
-
-struct by_name {
-    const char *name;
-    struct terminal *out;
-    bool any;
-};
-
-static enum vrs_err see_name(struct terminal *t, void *arg) {
-    struct by_name *b = arg;
-    if (strcmp(t->name, b->name) == 0) {
-        *b->out = *t;
-        b->any = true;
-    }
-    return VRS_OK;
-}
-
-enum vrs_err terminal_by_name(struct partition *registry, const char *name, struct terminal *out) {
-    struct by_name b = {.name = name, .out = out};
-    enum vrs_err e = terminal_walk(registry, see_name, &b);
-    return e == VRS_OK && !b.any ? ERR_NOT_FOUND : e;
 }

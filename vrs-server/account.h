@@ -57,26 +57,4 @@ VRS_CHECK enum vrs_err application_walk(struct partition *registry, enum applica
 VRS_CHECK enum vrs_err application_approve(struct partition *registry, struct application *a,
                                            const char *approver);
 
-/* Terminals: what certificates were issued to whom, and which are revoked. */
-enum terminal_state { TERMINAL_ACTIVE = 1, TERMINAL_REVOKED = 2 };
-struct terminal {
-    struct record_id id;
-    uint64_t version;
-    uint32_t generation;
-    enum terminal_state state;
-    char name[64];
-    char kind[16];        /* tablet reader system lgwan */
-    char municipality[7]; /* lgwan: bound to it; tablet: its site's */
-    char serial[48];
-    char fingerprint[65]; /* hex */
-    char rights[256];     /* system clients */
-    char valid_until[11];
-};
-VRS_CHECK enum vrs_err terminal_put(struct partition *registry, struct terminal *t);
-VRS_CHECK enum vrs_err terminal_by_name(struct partition *registry, const char *name,
-                                        struct terminal *out);
-typedef enum vrs_err terminal_fn(struct terminal *t, void *arg);
-VRS_CHECK enum vrs_err terminal_walk(struct partition *registry, terminal_fn *fn, void *arg);
-/* LG-WAN: revoked serials, cached on the loop; refreshed by terminal changes. */
-
 #endif

@@ -13,6 +13,7 @@
 #include "partitions/tally.h"
 #include "vrs-server/account.h"
 #include "vrs-server/session.h"
+#include "vrs-server/terminal.h"
 
 enum { MAX_SNAPSHOT_BYTES = 64 << 20, MAX_REVOKED = 100000 };
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vrs-server/account.h"
+#include "vrs-server/terminal.h"
 
 enum vrs_err verb_terminal_add(struct control_call *c, struct partition *registry) {
     struct terminal t = {.state = TERMINAL_ACTIVE};
