@@ -34,10 +34,14 @@ enum setting {
 };
 
 const char *setting_name(enum setting s);
+const char *setting_label(enum setting s); /* Japanese */
+void setting_bounds(enum setting s, int64_t *standard, int64_t *lowest, int64_t *highest);
 bool setting_by_name(const char *name, enum setting *out);
 /* Inside the partition's transaction. */
 VRS_CHECK enum vrs_err setting_get(struct partition *p, enum setting s, int64_t *out);
 /* ERR_BAD_FIELD outside its bounds. */
 VRS_CHECK enum vrs_err setting_put(struct partition *p, enum setting s, int64_t value);
+/* Of all settings together: their ETag.  Grows with every change, starts at 1. */
+VRS_CHECK enum vrs_err settings_version(struct partition *p, uint64_t *out);
 
 #endif
