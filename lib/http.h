@@ -47,6 +47,9 @@ struct http_listener_options {
     /* Called before every handler with route and peer known; false: it has answered (or will).
      * NULL: none.  So that no handler can be reached past the program's gates. */
     bool (*gate)(struct http_request *rq);
+    /* Answers a request for which there is no route (ERR_NOT_FOUND, ERR_NO_METHOD; http_route is
+     * NULL then), so that the program can put it on record.  NULL: the plain problem. */
+    void (*unrouted)(struct http_request *rq, enum vrs_err e);
     void *arg; /* http_arg() of its requests */
 };
 
@@ -65,6 +68,8 @@ size_t http_connections(const struct http_server *s);
 
 /* --- the request, borrowed until it is answered --- */
 const struct route *http_route(const struct http_request *rq);
+const char *http_method(const struct http_request *rq); /* "GET" … */
+const char *http_path(const struct http_request *rq);   /* decoded, without the query */
 void *http_arg(const struct http_request *rq);
 struct arena *http_arena(struct http_request *rq);                        /* lives until answered */
 const char *http_header(const struct http_request *rq, const char *name); /* NULL: absent */

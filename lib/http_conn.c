@@ -403,7 +403,11 @@ void conn_presented(struct evhttp_request *evreq, void *arg) {
         c->close = true;
         http_problem(rq, ERR_TOO_LARGE, NULL, NULL);
     } else if (rq->match.route == NULL) {
-        http_problem(rq, rq->match.other_method ? ERR_NO_METHOD : ERR_NOT_FOUND, NULL, NULL);
+        enum vrs_err e = rq->match.other_method ? ERR_NO_METHOD : ERR_NOT_FOUND;
+        if (c->listener->o.unrouted != NULL)
+            c->listener->o.unrouted(rq, e);
+        else
+            http_problem(rq, e, NULL, NULL);
     } else if (c->listener->o.gate == NULL || c->listener->o.gate(rq)) {
         rq->match.route->handle(rq);
     }

@@ -37,6 +37,14 @@ const struct route *http_route(const struct http_request *rq) {
     return rq->match.route;
 }
 
+const char *http_method(const struct http_request *rq) {
+    return route_method_name(rq->head.method);
+}
+
+const char *http_path(const struct http_request *rq) {
+    return rq->head.path;
+}
+
 void *http_arg(const struct http_request *rq) {
     return rq->arg;
 }

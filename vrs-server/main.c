@@ -23,6 +23,7 @@
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
 #include "vrs-server/policy.h"
+#include "vrs-server/refusals.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
 #include "vrs-server/sweep.h"
@@ -101,6 +102,8 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     metric_set(&since_pull, line_out_seconds_since_pull(server.line));
     if (++g->seconds % 60 == 0)
         inquiries_sweep(&server);
+    if (g->seconds % 10 == 0)
+        refusals_tick(server.refusals);
 }
 
 /* A crash may have cut inquiries off: nobody waits for them any more, a person asks again. */
@@ -193,6 +196,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
         e = number_client_open(c->number_socket, 5000, &s->number[i]);
     if (e == VRS_OK)
+        e = refusals_open(s, &s->refusals);
+    if (e == VRS_OK)
         e = sessions_open(s, &s->sessions);
     if (e == VRS_OK)
         e = line_out_open(s, &s->line, fault);
@@ -222,6 +227,7 @@ static enum vrs_err listen_lgwan(struct server *s, struct tls_server **tls,
                                                 .routes = lgwan_routes,
                                                 .limits = {.connections = 4000},
                                                 .gate = session_gate,
+                                                .unrouted = session_unrouted,
                                                 .arg = s};
     e = http_listen(s->http, &lgwan, &listener, fault);
     static struct admin_options admin = {.program = "vrs-server", .ready = is_ready};
@@ -242,6 +248,7 @@ static void close_parts(struct server *s) {
     control_close(&s->control);
     line_out_close(&s->line);
     sessions_close(&s->sessions);
+    refusals_close(&s->refusals);
     pool_close(&s->pool); /* finishes what is queued */
     for (size_t i = 0; i < SERVER_MAX_WORKERS; i++) {
         if (s->number[i] != NULL)

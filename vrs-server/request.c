@@ -6,8 +6,12 @@
 #include "lib/crypto.h"
 #include "lib/log.h"
 #include "lib/metric.h"
+#include "lib/tls.h"
+#include "partitions/claim.h"
 #include "partitions/exchange.h"
+#include "partitions/person.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/refusals.h"
 
 static const char default_purpose[] = "vaccination_record"; /* 予防接種事務 */
 
@@ -74,6 +78,53 @@ static void answer_reset(struct inside_request *in) {
     }
 }
 
+/* What was asked, without anything that the client made up: the route; where there is none, the
+ * path with its digits hidden. */
+static void describe_request(const struct inside_request *in, char *out, size_t cap) {
+    const struct route *route = http_route(in->rq);
+    char path[64];
+    (void)snprintf(path, sizeof path, "%s", route != NULL ? route->path : http_path(in->rq));
+    for (char *c = path; route == NULL && *c != '\0'; c++)
+        *c = *c >= '0' && *c <= '9' ? '#' : *c;
+    int n = snprintf(out, cap, "%s %s", http_method(in->rq), path);
+    if (in->more > 0 && n > 0 && (size_t)n < cap)
+        (void)snprintf(out + n, cap - (size_t)n, " more=%llu", (unsigned long long)in->more);
+}
+
+/* The resident whom a refused request was about, when the own municipality has it: who tried to
+ * look or to change is part of the person's list, too. */
+static enum vrs_err refused_person(struct inside_request *in, struct partition *p,
+                                   struct person *out) {
+    const struct route *route = http_route(in->rq);
+    struct record_id id;
+    struct claim claim;
+    if (route == NULL || strcmp(partition_code(p), in->session.municipality) != 0 ||
+        inside_id(in, "id", &id) != VRS_OK)
+        return ERR_NOT_FOUND;
+    if (strncmp(route->path, "/v1/residents/", 14) == 0)
+        return person_get(p, &id, out);
+    if (strncmp(route->path, "/v1/doses/", 10) != 0)
+        return ERR_NOT_FOUND;
+    claim_init(&claim);
+    enum vrs_err e = claim_get(p, &id, &claim);
+    if (e == VRS_OK)
+        e = claim.has_person ? person_get(p, &claim.person, out) : ERR_NOT_FOUND;
+    claim_wipe(&claim);
+    return e;
+}
+
+static enum vrs_err log_refusal(struct inside_request *in, struct partition *p, enum vrs_err why) {
+    char detail[120];
+    struct person person;
+    memset(&person, 0, sizeof person);
+    describe_request(in, detail, sizeof detail);
+    bool about = in->session.user[0] != '\0' && refused_person(in, p, &person) == VRS_OK;
+    enum vrs_err e = inside_log(in, p, about ? &person : NULL, &person.id, about ? 1 : 0, 0,
+                                err_name(why), detail);
+    person_wipe(&person);
+    return e;
+}
+
 /* Keeps a refusal on record: what `run` wrote is undone, the entry that names the error stays. */
 static enum vrs_err run_logged(struct inside_request *in, struct partition *p) {
     enum vrs_err e = partition_savepoint(p);
@@ -87,7 +138,7 @@ static enum vrs_err run_logged(struct inside_request *in, struct partition *p) {
     enum vrs_err undone = partition_rollback_to(p);
     if (undone != VRS_OK)
         return undone;
-    undone = inside_log(in, p, NULL, NULL, 0, 0, err_name(e), NULL);
+    undone = log_refusal(in, p, e);
     if (undone != VRS_OK)
         return undone;
     in->failed = e;
@@ -119,7 +170,7 @@ static enum vrs_err run_once(struct inside_request *in, struct partition *p) {
     if (e == VRS_OK)
         e = idempotency_look(p, in->idempotency_key, content, sizeof content, &seen, &first);
     if (e == ERR_KEY_REUSED) {
-        e = inside_log(in, p, NULL, NULL, 0, 0, err_name(e), NULL);
+        e = log_refusal(in, p, e);
         in->failed = ERR_KEY_REUSED;
     } else if (e == VRS_OK && seen) {
         in->status = first.status;
@@ -204,6 +255,23 @@ void inside_refuse(struct inside_request *in, enum vrs_err e) {
     if (in->act == NULL)
         in->act = "request.refused";
     inside_run(in, refused);
+}
+
+void inside_refuse_stranger(struct inside_request *in, const struct tls_peer *peer,
+                            const char *user, enum vrs_err e, unsigned most) {
+    const struct server *s = in->server;
+    struct session nobody = {0};
+    bool ours = peer != NULL && municipality_find(s->municipalities, peer->municipality) != NULL &&
+                pool_exists(s->pool, peer->municipality);
+    memcpy(nobody.municipality, ours ? peer->municipality : REGISTRY,
+           sizeof nobody.municipality - 1);
+    INSIDE_COPY(nobody.terminal, peer != NULL ? peer->name : "");
+    INSIDE_COPY(nobody.user, user);
+    inside_set_session(in, &nobody);
+    if (refusals_take(s->refusals, nobody.municipality, nobody.terminal, e, most, &in->more))
+        inside_refuse(in, e);
+    else
+        inside_answer(in, e);
 }
 
 void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,

@@ -53,6 +53,7 @@ struct inside_request {
     bool entry_kept;      /* an earlier step's entry is committed */
     bool kick_line;       /* outcomes changed: hand them over after the commit */
     enum vrs_err refusal; /* inside_refuse */
+    uint64_t more;        /* refusals of this kind before it that got no entry */
 };
 
 /* Made by the gate and kept as the request's context; NULL when out of memory. */
@@ -62,6 +63,13 @@ struct inside_request *inside_of(struct http_request *rq);
 void inside_set_session(struct inside_request *in, const struct session *session);
 /* A refusal at a gate: logged in the session's municipality, then answered. */
 void inside_refuse(struct inside_request *in, enum vrs_err e);
+/* A refusal of somebody without a session: logged in the terminal's municipality (the registry when
+ * it is none of ours), thinned out by refusals.h to `most` a window, then answered.  `user`: who
+ * they say they are, NULL unknown. */
+struct tls_peer;
+enum { REFUSALS_A_WINDOW = 100 };
+void inside_refuse_stranger(struct inside_request *in, const struct tls_peer *peer,
+                            const char *user, enum vrs_err e, unsigned most);
 /* Runs `run` in the session's own municipality (POOL_CREATE) with idempotency where the route has
  * ROUTE_IDEMPOTENT, then answers. */
 void inside_run(struct inside_request *in, inside_fn *run);

@@ -17,6 +17,7 @@
 
 struct policy_list;
 struct sessions;
+struct refusals;
 struct line_out;
 struct control;
 
@@ -60,6 +61,7 @@ struct server {
     struct rule_list *rules;
     struct policy_list *policies;
     struct sessions *sessions;
+    struct refusals *refusals;
     struct line_out *line;
     struct control *control;
     struct http_server *http;

@@ -188,8 +188,10 @@ static enum vrs_err authenticate(struct sessions *s, struct inside_request *in,
         return ERR_SESSION_ENDED;
     /* A token is worth nothing on another terminal (C23). */
     if (strcmp(l->session.terminal, peer->name) != 0 ||
-        strcmp(l->session.municipality, peer->municipality) != 0)
+        strcmp(l->session.municipality, peer->municipality) != 0) {
+        INSIDE_COPY(in->session.user, l->session.user); /* whose token it is, for the entry */
         return ERR_OTHER_MUNICIPALITY;
+    }
     l->last_used_ms = clock_mono_ms();
     inside_set_session(in, &l->session);
     return VRS_OK;
@@ -240,10 +242,47 @@ static enum vrs_err read_common(struct inside_request *in) {
     return VRS_OK;
 }
 
-static bool answered(struct inside_request *in, enum vrs_err e) {
-    if (e != VRS_OK)
-        inside_answer(in, e);
-    return e == VRS_OK;
+/* A refusal at the first gate: nobody is logged in, the terminal answers for it. */
+static bool refuse_stranger(struct inside_request *in, const struct tls_peer *peer,
+                            enum vrs_err e) {
+    char user[sizeof in->session.user];
+    memcpy(user, in->session.user, sizeof user);
+    inside_refuse_stranger(in, peer, user, e, REFUSALS_A_WINDOW);
+    return false;
+}
+
+/* Gate 1: who is it.  The handshake let only our authority's certificates through. */
+static bool pass_terminal(struct inside_request *in, const struct tls_peer *peer) {
+    const struct sessions *s = in->server->sessions;
+    if (peer == NULL || strcmp(peer->kind, "lgwan") != 0)
+        return refuse_stranger(in, peer, ERR_FORBIDDEN);
+    if (!s->revoked_known) { /* starting: nobody passes, nothing can be logged either */
+        inside_answer(in, ERR_BUSY);
+        return false;
+    }
+    if (peer->expired || revoked(s, peer->serial)) {
+        log_event(LOG_WARN, "terminal.revoked_used", LF_STR("terminal", peer->name));
+        return refuse_stranger(in, peer, ERR_TERMINAL_REVOKED);
+    }
+    return true;
+}
+
+static bool pass_log_in(struct inside_request *in, const struct tls_peer *peer) {
+    enum vrs_err e = authenticate(in->server->sessions, in, peer);
+    if (e == VRS_OK)
+        return true;
+    log_event(LOG_WARN, "request.refused", LF_STR("terminal", peer->name), LF_ERR(e));
+    return refuse_stranger(in, peer, e);
+}
+
+/* There is no such route: whoever asks is known all the same, and the asking is on record. */
+void session_unrouted(struct http_request *rq, enum vrs_err e) {
+    struct inside_request *in = inside_make(rq);
+    const struct tls_peer *peer = http_tls_peer(rq);
+    if (in == NULL)
+        http_problem(rq, ERR_MEMORY, NULL, NULL);
+    else if (pass_terminal(in, peer) && pass_log_in(in, peer))
+        inside_refuse(in, e);
 }
 
 bool session_gate(struct http_request *rq) {
@@ -252,24 +291,13 @@ bool session_gate(struct http_request *rq) {
         http_problem(rq, ERR_MEMORY, NULL, NULL);
         return false;
     }
-    struct sessions *s = in->server->sessions;
     const struct route *route = http_route(rq);
     const struct tls_peer *peer = http_tls_peer(rq);
-    /* Gate 1: who is it. The handshake let only our authority's certificates through. */
-    if (peer == NULL || strcmp(peer->kind, "lgwan") != 0)
-        return answered(in, ERR_FORBIDDEN);
-    if (!s->revoked_known)
-        return answered(in, ERR_BUSY);
-    if (peer->expired || revoked(s, peer->serial)) {
-        log_event(LOG_WARN, "terminal.revoked_used", LF_STR("terminal", peer->name));
-        return answered(in, ERR_TERMINAL_REVOKED);
-    }
+    if (!pass_terminal(in, peer))
+        return false;
     if ((route->flags & ROUTE_NO_LOGIN) == 0) {
-        enum vrs_err e = authenticate(s, in, peer);
-        if (e != VRS_OK) {
-            log_event(LOG_WARN, "request.refused", LF_STR("terminal", peer->name), LF_ERR(e));
-            return answered(in, e);
-        }
+        if (!pass_log_in(in, peer))
+            return false;
         /* Gate 2: may they. */
         enum right right;
         if (route->right != NULL &&
@@ -279,11 +307,11 @@ bool session_gate(struct http_request *rq) {
         }
     }
     enum vrs_err e = read_common(in);
-    if (e != VRS_OK && in->session.user[0] != '\0') {
+    if (e != VRS_OK && in->session.user[0] == '\0')
+        return refuse_stranger(in, peer, e);
+    if (e != VRS_OK)
         inside_refuse(in, e);
-        return false;
-    }
-    return answered(in, e);
+    return e == VRS_OK;
 }
 
 /* --- log-in --- */
@@ -431,18 +459,18 @@ static void login_hash(struct worker_job *job) {
 static void login_looked_up(struct inside_request *in) {
     struct login *login = login_of(in);
     struct sessions *s = in->server->sessions;
-    if (in->job.err != VRS_OK) {
-        try_take_back(s, login);
-        login_end(in, in->job.err);
-        return;
-    }
+    enum vrs_err e = in->job.err;
     login->hash_job.run = login_hash;
     login->hash_job.done = login_hashed;
-    enum vrs_err e = worker_submit(s->hasher[s->turn++ % HASHERS], &login->hash_job);
-    if (e != VRS_OK) {
-        try_take_back(s, login);
-        login_end(in, ERR_BUSY);
-    }
+    if (e == VRS_OK && worker_submit(s->hasher[s->turn++ % HASHERS], &login->hash_job) != VRS_OK)
+        e = ERR_BUSY;
+    if (e == VRS_OK)
+        return;
+    try_take_back(s, login);
+    secret_wipe(login->password, sizeof login->password);
+    secret_wipe(&login->account, sizeof login->account);
+    in->act = "session.open";
+    inside_refuse_stranger(in, http_tls_peer(in->rq), login->user, e, REFUSALS_A_WINDOW);
 }
 
 static enum vrs_err login_look_up(struct inside_request *in, struct partition *registry) {
@@ -472,7 +500,10 @@ void session_login(struct http_request *rq) {
                         !throttle_allows(s->throttle, tries.terminal, NULL)))
         e = ERR_TOO_MANY;
     if (e != VRS_OK) {
-        inside_answer(in, e);
+        in->act = "session.open";
+        /* The first of a window is an entry, the others are counted in its successor. */
+        inside_refuse_stranger(in, peer, e == ERR_TOO_MANY ? user : NULL, e,
+                               e == ERR_TOO_MANY ? 1 : REFUSALS_A_WINDOW);
         return;
     }
     login->in = in;

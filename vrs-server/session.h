@@ -25,6 +25,8 @@ void sessions_close(struct sessions **s);
 /* http_listener_options.gate of the LG-WAN listener; puts a copy of the session (arena) in
  * http_context as a struct inside_request (request.h). */
 bool session_gate(struct http_request *rq);
+/* http_listener_options.unrouted: the same first gate, then the refusal is logged. */
+void session_unrouted(struct http_request *rq, enum vrs_err e);
 void session_login(struct http_request *rq);  /* POST /v1/sessions */
 void session_logout(struct http_request *rq); /* DELETE /v1/sessions/current */
 /* Ends every session of the user: section change, disabling (C43). */
