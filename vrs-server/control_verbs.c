@@ -7,6 +7,7 @@
 #include "partitions/access_log.h"
 #include "vrs-server/line_out.h"
 #include "vrs-server/session.h"
+#include "vrs-server/terminal_list.h"
 
 typedef enum vrs_err step_fn(struct control_call *c, struct partition *p);
 
@@ -75,8 +76,9 @@ static const struct verb verbs[] = {
 static void finish(struct control_call *c, enum vrs_err e) {
     if (e != VRS_OK)
         log_fault(LOG_WARN, "control.failed", &c->job.fault);
-    if (e == VRS_OK && c->revoked[0] != '\0') /* before vrsctl hears that it is done (C31) */
-        e = sessions_add_revoked(c->server->sessions, c->revoked);
+    if (e == VRS_OK &&
+        c->terminal.serial[0] != '\0') /* before vrsctl hears that it is done (C31) */
+        e = terminal_list_put(c->server->terminals, &c->terminal);
     if (e == VRS_OK && c->verb->snapshot) {
         line_out_snapshot_changed(c->server->line);
         if (control_text(c, "user_id")[0] != '\0')

@@ -27,6 +27,7 @@
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
 #include "vrs-server/sweep.h"
+#include "vrs-server/terminal_list.h"
 
 #define STR(name, def, help)                                                                       \
     { #name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help }
@@ -83,7 +84,7 @@ static struct metric since_pull = {.name = "vrs_line_since_pull_seconds",
                                    .type = METRIC_GAUGE};
 static bool is_ready(void *arg, char *why, size_t cap) {
     (void)arg;
-    bool all = ready && sessions_ready(server.sessions);
+    bool all = ready && terminal_list_ready(server.terminals);
     if (!all)
         (void)snprintf(why, cap, "starting");
     return all;
@@ -100,8 +101,10 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     struct gauges *g = arg;
     metric_set(&cert_days, tls_server_days_left(g->tls));
     metric_set(&since_pull, line_out_seconds_since_pull(server.line));
-    if (++g->seconds % 60 == 0)
+    if (++g->seconds % 60 == 0) {
         inquiries_sweep(&server);
+        terminal_list_sweep(server.terminals);
+    }
     if (g->seconds % 10 == 0)
         refusals_tick(server.refusals);
 }
@@ -198,6 +201,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = refusals_open(s, &s->refusals);
     if (e == VRS_OK)
+        e = terminal_list_open(s, &s->terminals);
+    if (e == VRS_OK)
         e = sessions_open(s, &s->sessions);
     if (e == VRS_OK)
         e = line_out_open(s, &s->line, fault);
@@ -250,6 +255,7 @@ static void close_parts(struct server *s) {
     sessions_close(&s->sessions);
     refusals_close(&s->refusals);
     pool_close(&s->pool); /* finishes what is queued */
+    terminal_list_close(&s->terminals);
     for (size_t i = 0; i < SERVER_MAX_WORKERS; i++) {
         if (s->number[i] != NULL)
             number_client_close(&s->number[i]);

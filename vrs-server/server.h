@@ -17,6 +17,7 @@
 
 struct policy_list;
 struct sessions;
+struct terminal_list;
 struct refusals;
 struct line_out;
 struct control;
@@ -61,6 +62,7 @@ struct server {
     struct rule_list *rules;
     struct policy_list *policies;
     struct sessions *sessions;
+    struct terminal_list *terminals;
     struct refusals *refusals;
     struct line_out *line;
     struct control *control;

@@ -13,6 +13,7 @@
 #include "lib/worker.h"
 #include "vrs-server/account.h"
 #include "vrs-server/request.h"
+#include "vrs-server/terminal_list.h"
 
 enum {
     MAX_SESSIONS = 20000,
@@ -40,9 +41,6 @@ struct sessions {
     struct worker *hasher[HASHERS];
     unsigned turn;
     struct throttle *throttle;
-    char (*revoked)[48];
-    size_t revoked_count;
-    bool revoked_known; /* the registry has been read: nobody passes before */
 };
 
 enum vrs_err sessions_open(struct server *server, struct sessions **out) {
@@ -81,7 +79,6 @@ void sessions_close(struct sessions **sp) {
     while (s->list != NULL)
         live_remove(s, &s->list);
     throttle_close(&s->throttle);
-    free(s->revoked);
     free(s);
     *sp = NULL;
 }
@@ -98,46 +95,6 @@ static void end_user(struct sessions *s, const char *user) {
 void sessions_end_user(struct sessions *s, const char *user) {
     s->ended++;
     end_user(s, user);
-}
-
-enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48], size_t count) {
-    char(*copy)[48] = NULL;
-    if (count > 0) {
-        copy = malloc(count * sizeof *copy);
-        if (copy == NULL)
-            return ERR_MEMORY;
-        memcpy(copy, serials, count * sizeof *copy);
-    }
-    free(s->revoked);
-    s->revoked = copy;
-    s->revoked_count = count;
-    s->revoked_known = true;
-    return VRS_OK;
-}
-
-enum vrs_err sessions_add_revoked(struct sessions *s, const char *serial) {
-    char(*longer)[48] = reallocarray(s->revoked, s->revoked_count + 1, sizeof *longer);
-    if (longer == NULL)
-        return ERR_MEMORY;
-    s->revoked = longer;
-    (void)snprintf(longer[s->revoked_count++], sizeof *longer, "%s", serial);
-    return VRS_OK;
-}
-
-bool sessions_ready(const struct sessions *s) {
-    return s->revoked_known;
-}
-
-/* A serial is typed by a person or printed by a tool: with or without leading zeros, in either
- * case.  One that is spelt otherwise must not let its certificate pass. */
-static bool revoked(const struct sessions *s, const char *serial) {
-    serial += strspn(serial, "0");
-    for (size_t i = 0; i < s->revoked_count; i++) {
-        const char *one = s->revoked[i];
-        if (strcasecmp(one + strspn(one, "0"), serial) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* --- the gates --- */
@@ -251,23 +208,44 @@ static bool refuse_stranger(struct inside_request *in, const struct tls_peer *pe
     return false;
 }
 
-/* Gate 1: who is it.  The handshake let only our authority's certificates through. */
-static bool pass_terminal(struct inside_request *in, const struct tls_peer *peer) {
-    const struct sessions *s = in->server->sessions;
-    if (peer == NULL || strcmp(peer->kind, "lgwan") != 0)
-        return refuse_stranger(in, peer, ERR_FORBIDDEN);
-    if (!s->revoked_known) { /* starting: nobody passes, nothing can be logged either */
-        inside_answer(in, ERR_BUSY);
+/* Gate 1: who is it.  The handshake let only our authority's certificates through; the registry says
+ * which of them are terminals of ours. */
+static bool pass_terminal(struct inside_request *in, const struct tls_peer *peer,
+                          const struct listed_terminal **out) {
+    enum vrs_err e =
+        peer != NULL ? terminal_list_check(in->server->terminals, peer, out) : ERR_FORBIDDEN;
+    if (e == VRS_OK)
+        return true;
+    if (e == ERR_BUSY) { /* starting: nobody passes, nothing can be logged either */
+        inside_answer(in, e);
         return false;
     }
-    if (peer->expired || revoked(s, peer->serial)) {
-        log_event(LOG_WARN, "terminal.revoked_used", LF_STR("terminal", peer->name));
-        return refuse_stranger(in, peer, ERR_TERMINAL_REVOKED);
-    }
-    return true;
+    if (e != ERR_FORBIDDEN)
+        log_event(LOG_WARN,
+                  e == ERR_UNKNOWN_SYSTEM ? "terminal.not_registered" : "terminal.revoked_used",
+                  LF_STR("terminal", peer->name), LF_STR("serial", peer->serial));
+    return refuse_stranger(in, peer, e);
 }
 
-static bool pass_log_in(struct inside_request *in, const struct tls_peer *peer) {
+/* A kiosk or another system has no log-in: its certificate stands for its few functions (C30). */
+static bool pass_system(struct inside_request *in, const struct listed_terminal *t) {
+    struct session session = {.rights = t->rights};
+    const struct route *route = http_route(in->rq);
+    (void)snprintf(session.user, sizeof session.user, "system:%.56s", t->name);
+    (void)snprintf(session.section, sizeof session.section, "system");
+    memcpy(session.terminal, t->name, sizeof session.terminal);
+    memcpy(session.municipality, t->municipality, sizeof session.municipality);
+    inside_set_session(in, &session);
+    if (route == NULL || (route->flags & ROUTE_SYSTEM_CLIENT) != 0)
+        return true;
+    inside_refuse(in, ERR_FORBIDDEN);
+    return false;
+}
+
+static bool pass_log_in(struct inside_request *in, const struct tls_peer *peer,
+                        const struct listed_terminal *t) {
+    if (strcmp(t->kind, TERMINAL_LGWAN_SYSTEM) == 0)
+        return pass_system(in, t);
     enum vrs_err e = authenticate(in->server->sessions, in, peer);
     if (e == VRS_OK)
         return true;
@@ -279,9 +257,10 @@ static bool pass_log_in(struct inside_request *in, const struct tls_peer *peer) 
 void session_unrouted(struct http_request *rq, enum vrs_err e) {
     struct inside_request *in = inside_make(rq);
     const struct tls_peer *peer = http_tls_peer(rq);
+    const struct listed_terminal *terminal = NULL;
     if (in == NULL)
         http_problem(rq, ERR_MEMORY, NULL, NULL);
-    else if (pass_terminal(in, peer) && pass_log_in(in, peer))
+    else if (pass_terminal(in, peer, &terminal) && pass_log_in(in, peer, terminal))
         inside_refuse(in, e);
 }
 
@@ -293,10 +272,12 @@ bool session_gate(struct http_request *rq) {
     }
     const struct route *route = http_route(rq);
     const struct tls_peer *peer = http_tls_peer(rq);
-    if (!pass_terminal(in, peer))
+    const struct listed_terminal *terminal = NULL;
+    if (!pass_terminal(in, peer, &terminal))
         return false;
-    if ((route->flags & ROUTE_NO_LOGIN) == 0) {
-        if (!pass_log_in(in, peer))
+    bool person = strcmp(terminal->kind, TERMINAL_LGWAN) == 0;
+    if ((route->flags & ROUTE_NO_LOGIN) == 0 || !person) {
+        if (!pass_log_in(in, peer, terminal))
             return false;
         /* Gate 2: may they. */
         enum right right;

@@ -31,14 +31,5 @@ void session_login(struct http_request *rq);  /* POST /v1/sessions */
 void session_logout(struct http_request *rq); /* DELETE /v1/sessions/current */
 /* Ends every session of the user: section change, disabling (C43). */
 void sessions_end_user(struct sessions *s, const char *user);
-/* Serials (hex) of revoked LG-WAN certificates: take effect on the next request of a live
- * connection.  Copied. */
-VRS_CHECK enum vrs_err sessions_set_revoked(struct sessions *s, const char (*serials)[48],
-                                            size_t count);
-/* One more, at once: the registry's list with it follows with the next snapshot. */
-VRS_CHECK enum vrs_err sessions_add_revoked(struct sessions *s, const char *serial);
-/* False until the revoked serials have been set for the first time; until then the gate answers
- * ERR_BUSY to everybody. */
-bool sessions_ready(const struct sessions *s);
 
 #endif

@@ -12,10 +12,9 @@
 #include "lib/metric.h"
 #include "partitions/tally.h"
 #include "vrs-server/account.h"
-#include "vrs-server/session.h"
 #include "vrs-server/terminal.h"
 
-enum { MAX_SNAPSHOT_BYTES = 64 << 20, MAX_REVOKED = 100000 };
+enum { MAX_SNAPSHOT_BYTES = 64 << 20 };
 
 /* The outside tells its version, and ours goes above it: beyond this it is not believed, or a
  * taken-over outside could use the counter up, and no revocation would ever get out again. */
@@ -27,8 +26,6 @@ struct make_job {
     uint64_t at_least; /* the outside's version: ours must be above */
     uint64_t version;
     struct buffer body; /* signed */
-    char (*revoked)[48];
-    size_t revoked_count;
 };
 
 struct snapshot {
@@ -94,24 +91,16 @@ static enum vrs_err add_user(struct account *a, void *arg) {
 }
 
 struct terminals {
-    struct make_job *make;
     json_t *revoked, *clients;
 };
 
 static enum vrs_err add_terminal(struct terminal *t, void *arg) {
     struct terminals *all = arg;
-    struct make_job *m = all->make;
+    if (terminal_is_inside(t))
+        return VRS_OK;
     if (t->state == TERMINAL_REVOKED) {
-        if (strcmp(t->kind, "lgwan") != 0)
-            return json_array_append_new(all->revoked, json_string(t->serial)) == 0 ? VRS_OK
-                                                                                    : ERR_MEMORY;
-        if (m->revoked_count >= MAX_REVOKED)
-            return ERR_TOO_LARGE;
-        void *grown = realloc(m->revoked, (m->revoked_count + 1) * sizeof *m->revoked);
-        if (grown == NULL)
-            return ERR_MEMORY;
-        m->revoked = grown;
-        memcpy(m->revoked[m->revoked_count++], t->serial, sizeof *m->revoked);
+        return json_array_append_new(all->revoked, json_string(t->serial)) == 0 ? VRS_OK
+                                                                                : ERR_MEMORY;
     } else if (strcmp(t->kind, "system") == 0 || strcmp(t->kind, "reader") == 0) {
         json_t *client = json_pack("{s:s,s:s,s:o}", "fingerprint", t->fingerprint, "name", t->name,
                                    "rights", words_array(t->rights));
@@ -148,10 +137,9 @@ static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
     struct make_job *m = (struct make_job *)job;
     struct snapshot *s = m->snapshot;
     json_t *users = json_array();
-    struct terminals all = {.make = m, .revoked = json_array(), .clients = json_array()};
+    struct terminals all = {.revoked = json_array(), .clients = json_array()};
     char now[25];
     buffer_clear(&m->body);
-    m->revoked_count = 0;
     enum vrs_err e = next_version(registry, m->at_least, &m->version);
     if (e == VRS_OK)
         e = account_walk(registry, add_user, users);
@@ -184,16 +172,11 @@ static void make_done(struct pool_job *job) {
         buffer_init(&m->body, 0);
         s->version = m->version;
         s->made_mono_ms = clock_mono_ms();
-        if (s->server->sessions != NULL &&
-            sessions_set_revoked(s->server->sessions, (const char(*)[48])m->revoked,
-                                 m->revoked_count) != VRS_OK)
-            log_plain(LOG_ERROR, "snapshot.revocations_kept_old");
         push(s);
     } else {
         log_fault(LOG_ERROR, "snapshot.failed", &job->fault);
     }
     buffer_fini(&m->body);
-    free(m->revoked);
     free(m);
     if (s->again) {
         s->again = false;

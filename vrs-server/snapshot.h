@@ -16,8 +16,7 @@ VRS_CHECK enum vrs_err snapshot_read_key(const char *path, struct secret_key *ou
 VRS_CHECK enum vrs_err snapshot_open(struct server *s, struct client *line,
                                      const struct secret_key *inbox_key, struct snapshot **out,
                                      struct vrs_fault *fault);
-/* Accounts or terminals changed: a new version is made and pushed; also refreshes the revoked
- * LG-WAN certificates of the gates. */
+/* Accounts or terminals changed: a new version is made and pushed. */
 void snapshot_changed(struct snapshot *s);
 /* What a pull told: pushes again when the outside lacks the newest or it is half its age. */
 void snapshot_outside_has(struct snapshot *s, uint64_t version);

@@ -21,6 +21,7 @@ static const struct field members[] = {FIELD(1, FIELD_TEXT, struct terminal, nam
                                        FIELD(14, FIELD_TEXT, struct terminal, revoked_by),
                                        FIELD(15, FIELD_TEXT, struct terminal, revoke_reason),
                                        FIELD(16, FIELD_I64, struct terminal, revoked_ms),
+                                       FIELD(17, FIELD_I64, struct terminal, last_used_ms),
                                        {0}};
 
 enum { PAGE = 500 };
@@ -68,6 +69,23 @@ enum vrs_err terminal_put(struct partition *registry, struct terminal *t) {
                             : record_update(registry, TABLE_TERMINAL, &r);
     t->version = r.version;
     t->generation = r.generation;
+    record_fini(&r);
+    return e;
+}
+
+enum vrs_err terminal_touch(struct partition *registry, const struct record_id *id, int64_t at_ms) {
+    struct record r;
+    struct terminal t;
+    record_init(&r);
+    enum vrs_err e = record_get(registry, TABLE_TERMINAL, id, &r);
+    if (e == VRS_OK)
+        e = read_row(&r, &t);
+    if (e == VRS_OK) {
+        t.last_used_ms = at_ms;
+        buffer_clear(&r.text);
+        fields_encode(members, &t, &r.text);
+        e = record_reseal(registry, TABLE_TERMINAL, &r);
+    }
     record_fini(&r);
     return e;
 }

@@ -38,8 +38,12 @@ struct terminal {
     char revoked_by[64];
     char revoke_reason[256];
     int64_t revoked_ms;
+    int64_t last_used_ms;
 };
 VRS_CHECK enum vrs_err terminal_put(struct partition *registry, struct terminal *t);
+/* Writes last_used_ms without a new version. */
+VRS_CHECK enum vrs_err terminal_touch(struct partition *registry, const struct record_id *id,
+                                      int64_t at_ms);
 VRS_CHECK enum vrs_err terminal_get(struct partition *registry, const struct record_id *id,
                                     struct terminal *out);
 /* As printed by any tool: leading zeros and case do not matter. */

@@ -6,6 +6,7 @@
 #define VRS_SERVER_VERBS_H
 
 #include "vrs-server/control_verbs.h"
+#include "vrs-server/terminal.h"
 
 struct verb;
 
@@ -19,7 +20,7 @@ struct control_call {
     control_done_fn *done;
     void *arg;
     uint64_t replayed;
-    char revoked[48]; /* serial to refuse from now on, "" none */
+    struct terminal terminal; /* that the verb made or changed; serial "" none */
 };
 
 /* A value of the request, "" when it is absent.  Borrowed. */

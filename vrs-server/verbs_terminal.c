@@ -3,10 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vrs-server/terminal.h"
+#include "lib/clock.h"
+#include "vrs-server/terminal_list.h"
+
+static bool known_kind(const char *kind) {
+    static const char *const kinds[] = {TERMINAL_TABLET, TERMINAL_READER, TERMINAL_SYSTEM,
+                                        TERMINAL_LGWAN, TERMINAL_LGWAN_SYSTEM};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(kind, kinds[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool known_binding(const char *binding) {
+    return binding[0] == '\0' || strcmp(binding, "site") == 0 || strcmp(binding, "none") == 0;
+}
 
 enum vrs_err verb_terminal_add(struct control_call *c, struct partition *registry) {
-    struct terminal t = {.state = TERMINAL_ACTIVE};
+    struct terminal t = {.state = TERMINAL_ACTIVE, .made_ms = clock_now_ms()};
     record_id_new(&t.id);
     CONTROL_SET(t.name, "name");
     CONTROL_SET(t.kind, "kind");
@@ -15,32 +30,46 @@ enum vrs_err verb_terminal_add(struct control_call *c, struct partition *registr
     CONTROL_SET(t.fingerprint, "fingerprint");
     CONTROL_SET(t.rights, "rights");
     CONTROL_SET(t.valid_until, "valid_until");
+    CONTROL_SET(t.site, "site");
+    CONTROL_SET(t.binding, "binding");
+    CONTROL_SET(t.key_hash, "key_hash");
+    CONTROL_SET(t.made_by, "by");
+    if (t.made_by[0] == '\0')
+        (void)snprintf(t.made_by, sizeof t.made_by, "operator");
     if (t.name[0] == '\0' || t.serial[0] == '\0')
         return ERR_MISSING_FIELD;
+    if (!known_kind(t.kind) || !known_binding(t.binding))
+        return ERR_BAD_FIELD;
     /* Only a system client may stand for no municipality. */
-    if ((t.municipality[0] != '\0' || strcmp(t.kind, "system") != 0) &&
+    if ((t.municipality[0] != '\0' || strcmp(t.kind, TERMINAL_SYSTEM) != 0) &&
         municipality_find(c->server->municipalities, t.municipality) == NULL)
         return ERR_NO_SUCH_MUNICIPALITY;
     enum vrs_err e = terminal_put(registry, &t);
+    c->terminal = t;
     return e == VRS_OK ? control_log(c, registry, t.name) : e;
 }
 
 enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *registry) {
     struct terminal t;
-    enum vrs_err e = terminal_by_name(registry, control_text(c, "name"), &t);
+    enum vrs_err e = control_text(c, "serial")[0] != '\0'
+                         ? terminal_by_serial(registry, control_text(c, "serial"), &t)
+                         : terminal_by_name(registry, control_text(c, "name"), &t);
     if (e != VRS_OK)
         return e;
     t.state = TERMINAL_REVOKED;
-    (void)snprintf(c->revoked, sizeof c->revoked, "%s", t.serial);
+    t.revoked_ms = clock_now_ms();
+    CONTROL_SET(t.revoked_by, "by");
+    CONTROL_SET(t.revoke_reason, "reason");
     e = terminal_put(registry, &t);
+    c->terminal = t;
     return e == VRS_OK ? control_log(c, registry, t.name) : e;
 }
 
 static enum vrs_err add_terminal(struct terminal *t, void *arg) {
-    json_t *o =
-        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", t->name, "kind", t->kind,
-                  "municipality_code", t->municipality, "serial", t->serial, "valid_until",
-                  t->valid_until, "state", t->state == TERMINAL_ACTIVE ? "active" : "revoked");
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "name", t->name, "kind", t->kind,
+                          "municipality_code", t->municipality, "site", t->site, "rights",
+                          t->rights, "serial", t->serial, "valid_until", t->valid_until, "state",
+                          t->state == TERMINAL_ACTIVE ? "active" : "revoked");
     return o != NULL && json_array_append_new(arg, o) == 0 ? VRS_OK : ERR_MEMORY;
 }
 
