@@ -35,4 +35,17 @@ VRS_CHECK enum vrs_err pki_write_p12(const char *cert_file, const char *key_file
 VRS_CHECK enum vrs_err pki_cert_info(const char *cert_file, char serial[48], int64_t *not_after_ms,
                                      struct vrs_fault *fault);
 
+/* --- certificate requests (pki_request.c) --- */
+
+enum { PKI_REQUEST_MAX = 8192 };
+/* Appends a PKCS#10 request (PEM) by the key of the file, which is made (P-256, 0600) when there is
+ * none.  `name`: CN; who signs decides the subject. */
+VRS_CHECK enum vrs_err pki_make_request(const char *key_file, const char *name, struct buffer *out,
+                                        struct vrs_fault *fault);
+/* SHA-256 of the public key (DER), hex: what a renewal is held against.  ERR_BAD_FIELD: no request,
+ * its signature does not verify (so it proves the private key), or the key is weak. */
+VRS_CHECK enum vrs_err pki_request_key(const char *pem, size_t len, char hash[65]);
+VRS_CHECK enum vrs_err pki_cert_key(const char *pem, size_t len, char hash[65]);
+VRS_CHECK enum vrs_err pki_cert_fingerprint(const char *pem, size_t len, char hash[65]);
+
 #endif
