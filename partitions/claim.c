@@ -326,34 +326,40 @@ enum vrs_err claim_history(struct partition *p, const struct record_id *id, clai
     return record_find(p, TABLE_CLAIM_HISTORY, 0, &index, each_version, &h);
 }
 
+enum vrs_err claim_erase(struct partition *p, const struct record_id *id, struct erased *x) {
+    char hex[33];
+    struct claim c;
+    enum vrs_err e = claim_get(p, id, &c);
+    if (e == VRS_OK && (!buffer_put(&x->claims, c.id.bytes, sizeof c.id.bytes) ||
+                        !buffer_put(&x->claims, c.receipt, sizeof c.receipt)))
+        e = ERR_MEMORY;
+    claim_wipe(&c);
+    if (e != VRS_OK)
+        return e;
+    record_id_format(id, hex);
+    erased_word(x, hex);
+    e = erase_rows_of(p, TABLE_CLAIM_HISTORY, 0, id, ERASED_DOSE_VERSION, x);
+    if (e == VRS_OK)
+        e = record_remove(p, TABLE_OUTCOME_UNSENT, id);
+    if (e == VRS_OK || e == ERR_NOT_FOUND)
+        e = erase_row(p, TABLE_CLAIM, id, ERASED_DOSE, x);
+    return e;
+}
+
 struct erasure {
     struct partition *partition;
-    uint64_t erased;
+    struct erased *erased;
 };
 
-static enum vrs_err remove_version(struct record *r, void *arg) {
-    return record_remove(arg, TABLE_CLAIM_HISTORY, &r->id);
-}
-
 static enum vrs_err erase_claim(struct record *r, void *arg) {
-    struct erasure *x = arg;
-    struct store_index index;
-    store_index_id(&r->id, &index);
-    enum vrs_err e =
-        record_find(x->partition, TABLE_CLAIM_HISTORY, 0, &index, remove_version, x->partition);
-    if (e == VRS_OK)
-        e = record_remove(x->partition, TABLE_OUTCOME_UNSENT, &r->id);
-    if (e == VRS_OK || e == ERR_NOT_FOUND)
-        e = record_remove(x->partition, TABLE_CLAIM, &r->id);
-    x->erased++;
-    return e;
+    const struct erasure *x = arg;
+    return claim_erase(x->partition, &r->id, x->erased);
 }
 
-enum vrs_err claim_erase_of(struct partition *p, const struct record_id *person, uint64_t *erased) {
-    struct erasure x = {.partition = p};
+enum vrs_err claims_erase_of(struct partition *p, const struct record_id *person,
+                             struct erased *x) {
+    struct erasure all = {.partition = p, .erased = x};
     struct store_index index;
     store_index_id(person, &index);
-    enum vrs_err e = record_find(p, TABLE_CLAIM, 3, &index, erase_claim, &x);
-    *erased = x.erased;
-    return e;
+    return record_find(p, TABLE_CLAIM, 3, &index, erase_claim, &all);
 }

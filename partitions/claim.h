@@ -15,6 +15,7 @@
 
 #include "lib/clock.h"
 #include "ocr-ingest/coupon.h"
+#include "partitions/erase.h"
 #include "partitions/partition.h"
 
 enum claim_state {
@@ -95,8 +96,10 @@ VRS_CHECK enum vrs_err claim_mark_sent(struct partition *p,
 VRS_CHECK enum vrs_err claims_unsent(struct partition *p, uint64_t limit, claim_fn *fn, void *arg);
 VRS_CHECK enum vrs_err claim_history(struct partition *p, const struct record_id *id, claim_fn *fn,
                                      void *arg); /* oldest first, without the present one */
-/* Claims of the person with their history and marks, whatever their state. */
-VRS_CHECK enum vrs_err claim_erase_of(struct partition *p, const struct record_id *person,
-                                      uint64_t *erased);
+/* A claim with its history and mark, whatever its state. */
+VRS_CHECK enum vrs_err claim_erase(struct partition *p, const struct record_id *id,
+                                   struct erased *x);
+VRS_CHECK enum vrs_err claims_erase_of(struct partition *p, const struct record_id *person,
+                                       struct erased *x);
 
 #endif

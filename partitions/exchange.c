@@ -183,23 +183,32 @@ enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted) {
     return e;
 }
 
-static enum vrs_err erase_one(struct record *r, void *arg) {
-    struct inquiry q;
-    inquiry_init(&q);
-    enum vrs_err e = inquiry_read(r, &q);
-    buffer_clear(&q.result);
-    if (q.state == INQUIRY_MATCH || q.state == INQUIRY_TAKEN_OVER)
-        q.state = INQUIRY_EXPIRED;
-    if (e == VRS_OK)
-        e = inquiry_put(arg, &q);
-    inquiry_fini(&q);
-    return e;
+/* --- erasure --- */
+
+static enum vrs_err note_inquiry(struct record *r, void *arg) {
+    char hex[33];
+    record_id_format(&r->id, hex);
+    erased_word(arg, hex);
+    return VRS_OK;
 }
 
-enum vrs_err inquiries_erase_of(struct partition *p, const struct record_id *person) {
+enum { HELD_OPEN = 1 };
+
+static enum vrs_err must_be_decided(struct record *r, void *arg) {
+    (void)arg;
+    return r->state == HELD_OPEN ? ERR_CONFLICT : VRS_OK;
+}
+
+enum vrs_err inquiries_erase_of(struct partition *p, const struct record_id *person,
+                                struct erased *x) {
     struct store_index index;
     store_index_id(person, &index);
-    return record_find(p, TABLE_INQUIRY, 0, &index, erase_one, p);
+    enum vrs_err e = record_find(p, TABLE_HELD, 0, &index, must_be_decided, NULL);
+    if (e == VRS_OK)
+        e = record_find(p, TABLE_INQUIRY, 0, &index, note_inquiry, x);
+    if (e == VRS_OK)
+        e = erase_rows_of(p, TABLE_HELD, 0, person, ERASED_INQUIRY, x);
+    return e == VRS_OK ? erase_rows_of(p, TABLE_INQUIRY, 0, person, ERASED_INQUIRY, x) : e;
 }
 
 /* --- held inquiries --- */
@@ -405,5 +414,56 @@ enum vrs_err idempotency_keep(struct partition *p, const char *key, const void *
     if (e == VRS_OK)
         e = record_insert(p, TABLE_IDEMPOTENCY, &r);
     record_fini(&r);
+    return e;
+}
+
+struct forgetting {
+    struct partition *partition;
+    struct erased *erased;
+    struct record_id last;
+    size_t seen;
+};
+
+/* The key and its status stay, so that the request is not run again; the answer goes. */
+static enum vrs_err forget_answer(struct record *r, void *arg) {
+    static const char gone[] = "{\"erased\":true}";
+    struct forgetting *f = arg;
+    struct wire_reader reader;
+    struct wire_field field;
+    struct buffer kept;
+    bool more, holds = false;
+    f->last = r->id;
+    f->seen++;
+    buffer_init(&kept, 1024);
+    wire_open(&reader, r->text.data, r->text.len);
+    enum vrs_err e;
+    while ((e = wire_next(&reader, &field, &more)) == VRS_OK && more) {
+        if (field.tag == TAG_ANSWER)
+            holds = erased_in(f->erased, field.data, field.len);
+        else
+            wire_put(&kept, field.tag, field.data, field.len);
+    }
+    wire_put(&kept, TAG_ANSWER, gone, sizeof gone - 1);
+    if (e == VRS_OK && holds) {
+        e = erase_note_seal(f->partition, TABLE_IDEMPOTENCY, &r->id, f->erased);
+        buffer_clear(&r->text);
+        if (e == VRS_OK && (kept.failed || !buffer_put(&r->text, kept.data, kept.len)))
+            e = ERR_MEMORY;
+        if (e == VRS_OK)
+            e = record_reseal(f->partition, TABLE_IDEMPOTENCY, r);
+        f->erased->count[ERASED_ANSWER]++;
+    }
+    buffer_fini(&kept);
+    return e;
+}
+
+enum vrs_err idempotency_erase(struct partition *p, struct erased *x) {
+    struct forgetting f = {.partition = p, .erased = x, .seen = PAGE};
+    enum vrs_err e = VRS_OK;
+    for (bool first = true; e == VRS_OK && f.seen == PAGE; first = false) {
+        struct record_id after = f.last;
+        f.seen = 0;
+        e = record_walk(p, TABLE_IDEMPOTENCY, first ? NULL : &after, PAGE, forget_answer, &f);
+    }
     return e;
 }

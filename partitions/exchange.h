@@ -4,6 +4,7 @@
 #define PARTITIONS_EXCHANGE_H
 
 #include "lib/clock.h"
+#include "partitions/erase.h"
 #include "partitions/partition.h"
 
 enum inquiry_state {
@@ -52,8 +53,10 @@ VRS_CHECK enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uin
 /* At the start: what was asked and never answered is aborted; nobody waits for it any more. */
 VRS_CHECK enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted);
 
-/* Results about a person who is erased: wiped at once. */
-VRS_CHECK enum vrs_err inquiries_erase_of(struct partition *p, const struct record_id *person);
+/* Inquiries for and about a person who is erased; the record of provisions stays.  ERR_CONFLICT: one
+ * is held and waits for its answer. */
+VRS_CHECK enum vrs_err inquiries_erase_of(struct partition *p, const struct record_id *person,
+                                          struct erased *x);
 
 struct held_inquiry { /* providing side: waits for a person (自動応答不可, 不開示) */
     struct record_id id;
@@ -114,4 +117,6 @@ VRS_CHECK enum vrs_err idempotency_look(struct partition *p, const char *key, co
 VRS_CHECK enum vrs_err idempotency_keep(struct partition *p, const char *key, const void *body,
                                         size_t len, int status, const void *answer,
                                         size_t answer_len);
+/* First answers that hold one of the words: emptied, so that a repeated POST is still no second. */
+VRS_CHECK enum vrs_err idempotency_erase(struct partition *p, struct erased *x);
 #endif

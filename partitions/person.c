@@ -1,5 +1,6 @@
 #include "partitions/person.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/secret.h"
@@ -233,35 +234,6 @@ enum vrs_err person_walk(struct partition *pt, person_fn *fn, void *arg) {
     return e;
 }
 
-/* --- erasure --- */
-
-struct removal {
-    struct partition *partition;
-    enum store_table table;
-};
-
-static enum vrs_err remove_one(struct record *r, void *arg) {
-    const struct removal *x = arg;
-    return record_remove(x->partition, x->table, &r->id);
-}
-
-static enum vrs_err remove_of(struct partition *pt, enum store_table t, int index,
-                              const struct record_id *person) {
-    struct removal x = {.partition = pt, .table = t};
-    struct store_index id;
-    store_index_id(person, &id);
-    return record_find(pt, t, index, &id, remove_one, &x);
-}
-
-enum vrs_err person_erase(struct partition *pt, const struct record_id *id) {
-    enum vrs_err e = remove_of(pt, TABLE_PERSON_HISTORY, 0, id);
-    if (e == VRS_OK)
-        e = remove_of(pt, TABLE_COUPON, 1, id);
-    if (e == VRS_OK)
-        e = remove_of(pt, TABLE_NUMBER_LINK, 0, id);
-    return e == VRS_OK ? record_remove(pt, TABLE_PERSON, id) : e;
-}
-
 /* --- coupons --- */
 
 static const struct field coupon_members[] = {
@@ -405,4 +377,70 @@ enum vrs_err number_link_walk(struct partition *pt, number_link_fn *fn, void *ar
         e = record_walk(pt, TABLE_NUMBER_LINK, first ? NULL : &after, PAGE, each_link, &x);
     }
     return e;
+}
+
+/* --- erasure --- */
+
+static enum vrs_err note_coupon(const struct person_coupon *c, void *arg) {
+    erased_word(arg, c->number.digits);
+    return VRS_OK;
+}
+
+static enum vrs_err note_number(const struct record_id *row, void *arg) {
+    struct erased *x = arg;
+    return buffer_put(&x->numbers, row->bytes, sizeof row->bytes) ? VRS_OK : ERR_MEMORY;
+}
+
+struct blinding {
+    struct partition *partition;
+    struct erased *erased;
+};
+
+/* Under the log's index key, which is never rotated: a tombstone is not written twice. */
+static enum vrs_err note_blind(const struct blinding *b, const char *kind, const char *value) {
+    struct store_index index;
+    enum vrs_err e = partition_blind_log(b->partition, kind, value, strlen(value), &index);
+    if (e == VRS_OK && !buffer_put(&b->erased->blinds, index.bytes, PARTITION_BLIND_BYTES))
+        e = ERR_MEMORY;
+    return e;
+}
+
+static enum vrs_err blind_coupon(const struct person_coupon *c, void *arg) {
+    return note_blind(arg, "erased_coupon", c->number.digits);
+}
+
+/* By what else the person is found: never the name, which others may have. */
+static enum vrs_err note_person(struct partition *pt, const struct record_id *id,
+                                struct erased *x) {
+    struct blinding b = {.partition = pt, .erased = x};
+    struct person p;
+    char cell[40];
+    memset(&p, 0, sizeof p);
+    enum vrs_err e = person_get(pt, id, &p);
+    if (e == VRS_OK && p.addressee[0] != '\0') { /* as a cell of a file */
+        (void)snprintf(cell, sizeof cell, ",%s,", p.addressee);
+        erased_word(x, cell);
+        (void)snprintf(cell, sizeof cell, "\"%s\"", p.addressee);
+        erased_word(x, cell);
+        e = note_blind(&b, "erased_addressee", p.addressee);
+    }
+    if (e == VRS_OK)
+        e = coupons_of(pt, id, note_coupon, x);
+    if (e == VRS_OK)
+        e = coupons_of(pt, id, blind_coupon, &b);
+    if (e == VRS_OK)
+        e = number_links_of(pt, id, note_number, x);
+    person_wipe(&p);
+    return e;
+}
+
+enum vrs_err person_erase(struct partition *pt, const struct record_id *id, struct erased *x) {
+    enum vrs_err e = note_person(pt, id, x);
+    if (e == VRS_OK)
+        e = erase_rows_of(pt, TABLE_PERSON_HISTORY, 0, id, ERASED_PERSON_VERSION, x);
+    if (e == VRS_OK)
+        e = erase_rows_of(pt, TABLE_COUPON, 1, id, ERASED_COUPON, x);
+    if (e == VRS_OK)
+        e = erase_rows_of(pt, TABLE_NUMBER_LINK, 0, id, ERASED_NUMBER, x);
+    return e == VRS_OK ? erase_row(pt, TABLE_PERSON, id, ERASED_PERSON, x) : e;
 }

@@ -4,6 +4,7 @@
 
 #include "lib/clock.h"
 #include "ocr-ingest/coupon.h"
+#include "partitions/erase.h"
 #include "partitions/partition.h"
 
 enum person_sex { SEX_MALE = 1, SEX_FEMALE = 2, SEX_UNKNOWN = 9 };
@@ -48,8 +49,9 @@ VRS_CHECK enum vrs_err person_search(struct partition *pt, const char *kana_pref
                                      struct civil_date birth, size_t limit, person_fn *fn,
                                      void *arg);
 VRS_CHECK enum vrs_err person_walk(struct partition *pt, person_fn *fn, void *arg); /* all, paged */
-/* Erases the person, history, coupons and links; claims are the caller's (claim_erase_of). */
-VRS_CHECK enum vrs_err person_erase(struct partition *pt, const struct record_id *id);
+/* Erases the person, history, coupons and links, and notes by what else the person is found. */
+VRS_CHECK enum vrs_err person_erase(struct partition *pt, const struct record_id *id,
+                                    struct erased *x);
 
 /* Coupons: unique in the municipality. */
 struct person_coupon {

@@ -424,6 +424,8 @@ static enum vrs_err erase_run(struct inside_request *in, struct partition *p) {
     struct person person;
     const char *reason = NULL;
     uint64_t erased = 0;
+    struct erased x;
+    erased_init(&x);
     struct tally_batch *tally = tally_batch_open();
     const struct json_field fields[] = {JF_STR("reason", false, 500, &reason), JF_END};
     enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
@@ -442,15 +444,13 @@ static enum vrs_err erase_run(struct inside_request *in, struct partition *p) {
     if (e == VRS_OK)
         e = tally_batch_flush(tally, p);
     if (e == VRS_OK)
-        e = claim_erase_of(p, &person.id, &erased);
-    if (e == VRS_OK)
-        e = inquiries_erase_of(p, &person.id);
-    if (e == VRS_OK)
-        e = person_erase(p, &person.id);
+        e = erase_person(p, &person.id, &x);
+    erased = x.count[ERASED_DOSE];
     /* The tombstone (C75): who, what, how many; the sealed log keeps its seven years. */
     if (e == VRS_OK)
         e = inside_log(in, p, &person, &person.id, 1, erased + 1, "erased", reason);
     in->status = 204;
+    erased_fini(&x);
     person_wipe(&person);
     tally_batch_close(&tally);
     return e;

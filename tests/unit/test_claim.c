@@ -241,7 +241,8 @@ static void erasure_takes_history_and_marks_of_that_person_alone(void **state) {
     (void)state;
     struct claim mine = reading("0001000001", 1, CLAIM_RECORDED), cancelled, other;
     struct room_seal first, second;
-    uint64_t n = 0;
+    struct erased x;
+    erased_init(&x);
     record_id_new(&mine.person);
     mine.has_person = mine.outcome_unsent = true;
     room_ok(claim_insert(room.partition, &mine));
@@ -256,8 +257,11 @@ static void erasure_takes_history_and_marks_of_that_person_alone(void **state) {
     other = stored("0001000001", 2, CLAIM_WAITING);
     room_commit();
     assert_true(room_holds(&second));
-    room_ok(claim_erase_of(room.partition, &mine.person, &n));
-    assert_int_equal(n, 2);
+    room_ok(claims_erase_of(room.partition, &mine.person, &x));
+    assert_int_equal(x.count[ERASED_DOSE], 2);
+    assert_int_equal(x.count[ERASED_DOSE_VERSION], 1);
+    assert_int_equal(x.claims.len, 2 * ERASE_CLAIM_BYTES);
+    erased_fini(&x);
     struct list *l = fresh();
     room_ok(claims_of_coupon(room.partition, "0001000001", take, l));
     assert_true(l->count == 1 && is(&l->claim[0], &other));

@@ -212,8 +212,11 @@ static void erasure_leaves_not_even_a_seal(void **state) {
     room_keep(TABLE_PERSON, &p.id, &present);
     room_keep(TABLE_PERSON, &q.id, &other);
     assert_true(room_holds(&present) && room_holds(&other));
-    room_ok(person_erase(room.partition, &p.id));
-    assert_int_equal(person_erase(room.partition, &p.id), ERR_NOT_FOUND);
+    struct erased x;
+    erased_init(&x);
+    room_ok(person_erase(room.partition, &p.id, &x));
+    assert_int_equal(person_erase(room.partition, &p.id, &x), ERR_NOT_FOUND);
+    erased_fini(&x);
     room_commit();
     room_ok(person_history(room.partition, &p.id, count_person, &(size_t){0}));
     room_ok(coupons_of(room.partition, &p.id, count_coupon, &coupons));

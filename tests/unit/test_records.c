@@ -235,7 +235,8 @@ static void erasing_a_person_leaves_no_byte(void **state) {
     static const char name[] = "消去される名前", lot[] = "LOT-TO-ERASE";
     struct person a = someone("77", name, "x");
     struct claim c = reading("0001000007", 1, CLAIM_RECORDED);
-    uint64_t erased = 0;
+    struct erased x;
+    erased_init(&x);
     c.has_person = true;
     c.person = a.id;
     (void)snprintf(c.lot, sizeof c.lot, "%s", lot);
@@ -243,11 +244,12 @@ static void erasing_a_person_leaves_no_byte(void **state) {
     ok(claim_update(p, &c));
     ok(partition_commit(p));
     ok(partition_begin(p));
-    ok(claim_erase_of(p, &a.id, &erased));
-    ok(person_erase(p, &a.id));
+    ok(claims_erase_of(p, &a.id, &x));
+    ok(person_erase(p, &a.id, &x));
     ok(partition_commit(p));
     ok(partition_begin(p));
-    assert_int_equal(erased, 1);
+    assert_int_equal(x.count[ERASED_DOSE], 1);
+    erased_fini(&x);
     assert_int_equal(person_get(p, &a.id, &a), ERR_NOT_FOUND);
     assert_int_equal(claim_get(p, &c.id, &c), ERR_NOT_FOUND);
     /* Sealed or not, neither the text nor the row's id is left behind. */
