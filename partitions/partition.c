@@ -1,5 +1,6 @@
 #include "partitions/partition.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "lib/crypto.h"
+#include "lib/secret.h"
 #include "lib/wire.h"
 #include "partitions/record.h"
 
@@ -24,6 +26,8 @@ struct partition {
     struct buffer aad;                  /* scratch, empty between calls */
     struct buffer blob;                 /* scratch, empty between calls */
     uint64_t orders[STORE_TABLE_COUNT]; /* last given out or stored; 0: ask the store */
+    void *note;
+    size_t note_bytes;
 };
 
 /* ---- ids and records */
@@ -140,6 +144,9 @@ void partition_close(struct partition **p) {
     (*p)->engine->close(&(*p)->store);
     buffer_fini(&(*p)->aad);
     buffer_fini(&(*p)->blob);
+    if ((*p)->note != NULL)
+        secret_wipe((*p)->note, (*p)->note_bytes);
+    free((*p)->note);
     free(*p);
     *p = NULL;
 }
@@ -154,6 +161,13 @@ struct store *partition_store(struct partition *p) {
 
 const struct store_engine *partition_engine(const struct partition *p) {
     return p->engine;
+}
+
+void *partition_note(struct partition *p, size_t bytes) {
+    if (p->note == NULL && (p->note = calloc(1, bytes)) != NULL)
+        p->note_bytes = bytes;
+    assert(p->note == NULL || p->note_bytes == bytes);
+    return p->note;
 }
 
 /* ---- the transaction */

@@ -48,6 +48,10 @@ const char *partition_code(const struct partition *p);
 struct store *partition_store(struct partition *p); /* pool, backup and selfcheck only */
 const struct store_engine *partition_engine(const struct partition *p);
 
+/* Memory that the pool's user keeps with an open partition (its signed head): `bytes` zeroed bytes,
+ * made by the first call, wiped and freed when the partition is closed. NULL: no memory. */
+void *partition_note(struct partition *p, size_t bytes);
+
 /* The transaction, for the pool, tools and tests: the engine's calls plus what the partition has
  * cached of it.  Savepoints nest: a job is in one, and may undo a part of itself in another. */
 VRS_CHECK enum vrs_err partition_begin(struct partition *p);

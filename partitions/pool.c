@@ -3,7 +3,8 @@
  *   find handle (open, or recover a suspect one) ─► begin
  *     each job: savepoint ─► run ─┬─ VRS_OK ─► release
  *                                 └─ else ───► rollback_to: that job alone is undone
- *   ─► commit ─► its outcome is every remaining job's outcome ─► done on the loop
+ *   ─► commit ─► its outcome is every remaining job's outcome ─► committed: the group, then each job
+ *   ─► done on the loop
  *
  * While a commit waits for the disk the next jobs queue up: that is the whole group commit.  A
  * storage error inside a group undoes the group: all its jobs are ERR_STORAGE.
@@ -269,6 +270,16 @@ static enum vrs_err commit_group(struct partition *p, size_t jobs) {
     return e;
 }
 
+static void tell_committed(struct pool_worker *w, struct group *g, struct partition *p) {
+    const struct pool_options *o = &w->pool->options;
+    if (o->committed != NULL)
+        o->committed(p, w->index, o->arg);
+    for (size_t i = 0; i < g->count; i++) {
+        if (g->jobs[i]->err == VRS_OK && g->jobs[i]->committed != NULL)
+            g->jobs[i]->committed(g->jobs[i], p);
+    }
+}
+
 static void run_group(struct pool_worker *w, struct group *g) {
     const char *municipality = g->jobs[0]->municipality;
     struct vrs_fault fault = {0};
@@ -291,6 +302,8 @@ static void run_group(struct pool_worker *w, struct group *g) {
                 e = ERR_STORAGE;
         }
     }
+    if (e == VRS_OK && h != NULL)
+        tell_committed(w, g, h->partition);
     for (size_t i = 0; i < g->count; i++) {
         struct pool_job *job = g->jobs[i];
         /* A job's own refusal stands only with the commit: it may rest on what others wrote. */

@@ -24,6 +24,10 @@ struct pool_job {
      * again from the start if a commit shared with others had to be repeated: it must only write
      * through `p` and to memory that it resets itself. */
     enum vrs_err (*run)(struct pool_job *job, struct partition *p);
+    /* On the worker, after the commit that holds this job answered VRS_OK, outside a transaction, in
+     * the order of the jobs: to read what is now durable (a log proof).  Not for a job that refused.
+     * May be NULL. */
+    void (*committed)(struct pool_job *job, struct partition *p);
     /* On the loop.  err: VRS_OK committed and durable; ERR_STORAGE surely not stored; ERR_UNKNOWN;
      * else what run returned (nothing of it is stored). */
     void (*done)(struct pool_job *job);
@@ -43,6 +47,9 @@ struct pool_options {
     /* Called on the worker when a partition has been opened, inside its own transaction: marks
      * inquiries that a crash cut off as aborted, finds unsent outcomes. May be NULL. */
     enum vrs_err (*opened)(struct partition *p, void *arg);
+    /* On the worker after each successful commit of a group, outside a transaction, before the jobs'
+     * own: signs the log's head.  May be NULL. */
+    void (*committed)(struct partition *p, unsigned worker_index, void *arg);
     void *arg;
 };
 

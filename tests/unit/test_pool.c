@@ -31,6 +31,8 @@ struct job {
     unsigned runs;
     bool done;
     bool got_null;
+    unsigned committed; /* its place among all that were told */
+    uint64_t rows;      /* durable when it was told */
     pthread_t ran_on;
 };
 
@@ -45,6 +47,9 @@ static unsigned expected;
 static pthread_t loop_thread;
 static atomic_uint opened_count;
 static _Atomic(enum vrs_err) opened_answer;
+static atomic_uint told;        /* jobs after a commit */
+static atomic_uint groups_told; /* groups after a commit */
+static atomic_bool told_late;   /* a job before its group */
 static sem_t gate;
 static sem_t entered;
 
@@ -61,6 +66,32 @@ static enum vrs_err opened(struct partition *p, void *arg) {
     return opened_answer;
 }
 
+/* Outside a transaction: it can open one of its own. */
+static uint64_t durable_rows(struct partition *p) {
+    uint64_t n = 0;
+    assert_int_equal(partition_begin(p), VRS_OK);
+    assert_int_equal(store_sqlite.count(partition_store(p), TABLE_PERSON, UINT32_MAX, &n), VRS_OK);
+    partition_rollback(p);
+    return n;
+}
+
+static void group_committed(struct partition *p, unsigned worker_index, void *arg) {
+    assert_ptr_equal(arg, &stand);
+    assert_true(worker_index < 2);
+    unsigned *groups = partition_note(p, sizeof *groups);
+    assert_non_null(groups);
+    ++*groups; /* stays with the partition while it is open */
+    atomic_fetch_add(&groups_told, 1);
+}
+
+static void job_committed(struct pool_job *j, struct partition *p) {
+    struct job *job = (struct job *)j;
+    const unsigned *groups = partition_note(p, sizeof *groups);
+    told_late = told_late || *groups == 0 || job->done;
+    job->rows = durable_rows(p);
+    job->committed = atomic_fetch_add(&told, 1) + 1;
+}
+
 static void open_pool(unsigned workers, size_t max_open, size_t max_queued) {
     const struct pool_options o = {.engine = &store_sqlite,
                                    .dir = stand.partitions,
@@ -69,6 +100,7 @@ static void open_pool(unsigned workers, size_t max_open, size_t max_queued) {
                                    .max_open = max_open,
                                    .max_queued = max_queued,
                                    .opened = opened,
+                                   .committed = group_committed,
                                    .arg = &stand};
     ok(pool_open(base, &o, &pool, &fault));
 }
@@ -79,7 +111,8 @@ static int set_up(void **state) {
     base = event_base_new();
     memset(jobs, 0, sizeof jobs);
     used = finished = expected = 0;
-    opened_count = 0;
+    opened_count = told = groups_told = 0;
+    told_late = false;
     opened_answer = VRS_OK;
     loop_thread = pthread_self();
     (void)sem_init(&gate, 0, 0);
@@ -154,6 +187,7 @@ static struct job *next_job(const char *code, unsigned flags) {
     job->job.flags = flags;
     job->job.run = run_write;
     job->job.done = on_done;
+    job->job.committed = job_committed;
     memcpy(job->job.municipality, code, 7);
     return job;
 }
@@ -267,6 +301,43 @@ static void a_refusing_job_is_undone_alone(void **state) {
         assert_int_equal(jobs[i].job.err, jobs[i].refuse);
     pool_close(&pool);
     assert_int_equal(rows_in("131032"), 11);
+}
+
+static void those_who_wait_for_the_commit_are_told_after_it(void **state) {
+    (void)state;
+    (void)hold("131032");
+    for (unsigned i = 0; i < 30; i++) {
+        struct job *job = next_job("131032", POOL_CREATE);
+        job->refuse = i % 3 == 0 ? ERR_R182 : VRS_OK;
+        if (i % 5 == 0)
+            job->job.committed = NULL;
+        ok(pool_submit(pool, &job->job));
+    }
+    let_go();
+    wait_all();
+    assert_int_equal(groups_told, 2);
+    assert_false(told_late);
+    assert_int_equal(jobs[0].committed, 1);
+    assert_int_equal(jobs[0].rows, 1);
+    unsigned last = 1;
+    for (unsigned i = 1; i < used; i++) {
+        if (jobs[i].refuse != VRS_OK || jobs[i].job.committed == NULL) {
+            assert_int_equal(jobs[i].committed, 0);
+            continue;
+        }
+        assert_int_equal(jobs[i].committed, ++last); /* in order */
+        assert_int_equal(jobs[i].rows, 21);          /* all of the group is durable */
+    }
+    /* Nobody is told of a commit that did not answer. */
+    stand_disk.stay = true;
+    stand_disk.fail_sync_at = 1;
+    unsigned groups = groups_told;
+    struct job *lost = submit("131032", 0);
+    wait_all();
+    assert_int_equal(lost->job.err, ERR_UNKNOWN);
+    assert_int_equal(lost->committed, 0);
+    assert_int_equal(groups_told, groups);
+    stand_disk_heal();
 }
 
 static void asking_never_makes_a_partition(void **state) {
@@ -584,6 +655,7 @@ int main(void) {
         TEST(jobs_are_committed_and_answered_on_the_loop),
         TEST(what_waits_is_committed_at_once),
         TEST(a_refusing_job_is_undone_alone),
+        TEST(those_who_wait_for_the_commit_are_told_after_it),
         TEST(asking_never_makes_a_partition),
         TEST(a_full_queue_is_busy),
         TEST(the_least_used_are_closed),
