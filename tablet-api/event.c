@@ -1,5 +1,6 @@
 #include "tablet-api/event.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +9,31 @@
 #include "lib/crypto.h"
 #include "lib/metric.h"
 #include "lib/throttle.h"
+#include "ocr-ingest/coupon.h"
 #include "tablet-api/inbox.h"
 #include "tablet-api/tablet.h"
 
-enum { THIN_NAMES = 4096, THIN_COUNT = 3, THIN_WINDOW_MS = 60000, PLAIN_MAX = 1024 };
+enum {
+    THIN_NAMES = 4096,
+    THIN_COUNT = 3,
+    THIN_WINDOW_MS = 60000,
+    PLAIN_MAX = 1024,
+    COUNTED = 256 /* kinds with something left out at a time; above, the oldest is told early */
+};
+
+/* Events of one name and terminal that were left out. */
+struct counted {
+    struct line_event event; /* as the last one was */
+    char municipality[7];
+    int64_t since_ms;
+    uint64_t more; /* 0: free */
+};
 
 struct events {
     struct tablet *tablet;
     struct throttle *thin;
+    struct counted counted[COUNTED];
+    struct event *timer;
 };
 
 struct pending_event {
@@ -33,6 +51,8 @@ static struct metric m_thinned = {.name = "vrs_events_thinned_total",
                                   .type = METRIC_COUNTER,
                                   .registered = ATOMIC_FLAG_INIT};
 
+static void tell_counted(evutil_socket_t fd, short what, void *arg);
+
 enum vrs_err events_open(struct tablet *t, struct events **out) {
     *out = NULL;
     struct events *e = calloc(1, sizeof *e);
@@ -42,6 +62,12 @@ enum vrs_err events_open(struct tablet *t, struct events **out) {
     e->thin = throttle_open(THIN_NAMES, THIN_COUNT, THIN_WINDOW_MS);
     if (e->thin == NULL) {
         free(e);
+        return ERR_MEMORY;
+    }
+    e->timer = event_new(t->base, -1, EV_PERSIST, tell_counted, e);
+    const struct timeval minute = {.tv_sec = THIN_WINDOW_MS / 1000};
+    if (e->timer == NULL || event_add(e->timer, &minute) != 0) {
+        events_close(&e);
         return ERR_MEMORY;
     }
     metric_register(&m_noted);
@@ -54,8 +80,20 @@ void events_close(struct events **e) {
     if (*e == NULL)
         return;
     throttle_close(&(*e)->thin);
+    if ((*e)->timer != NULL)
+        event_free((*e)->timer);
     free(*e);
     *e = NULL;
+}
+
+static struct counted *counted_of(struct events *e, const char *name, const char *terminal) {
+    for (size_t i = 0; i < COUNTED; i++) {
+        struct counted *c = &e->counted[i];
+        if (c->more > 0 && strcmp(c->event.name, name) == 0 &&
+            strcmp(c->event.terminal, terminal) == 0)
+            return c;
+    }
+    return NULL;
 }
 
 static bool thinned_out(struct events *e, const struct event_note *n) {
@@ -80,35 +118,87 @@ static void put_done(struct worker_job *job) {
     free(p);
 }
 
-void event_note(struct events *e, const struct event_note *n) {
-    struct pending_event *p = NULL;
-    enum vrs_err err = VRS_OK;
-    if (thinned_out(e, n))
-        goto now;
-    err = ERR_MEMORY;
-    p = calloc(1, sizeof *p);
+static const char *place_of(const struct events *e, const char *municipality) {
+    bool known = municipality != NULL && e->tablet->municipalities != NULL &&
+                 municipality_find(e->tablet->municipalities, municipality) != NULL;
+    return known ? municipality : "000000";
+}
+
+static enum vrs_err submit(struct events *e, const struct line_event *event,
+                           const char *municipality, void (*done)(enum vrs_err e, void *arg),
+                           void *arg) {
+    struct pending_event *p = calloc(1, sizeof *p);
     if (p == NULL)
-        goto now;
+        return ERR_MEMORY;
+    p->done = done;
+    p->arg = arg;
+    p->put.kind = LINE_EVENT;
+    p->put.received_ms = event->at_ms;
+    memcpy(p->put.municipality, municipality, sizeof p->put.municipality);
+    memcpy(p->put.terminal, event->terminal, sizeof p->put.terminal);
+    crypto_random(p->put.receipt, sizeof p->put.receipt);
+    buffer_init(&p->put.plain, PLAIN_MAX);
+    line_event_encode(event, &p->put.plain);
+    enum vrs_err err = inbox_submit_put(e->tablet->inbox, &p->put, put_done);
+    if (err != VRS_OK) {
+        buffer_fini(&p->put.plain);
+        free(p);
+    }
+    return err;
+}
+
+static void tell(struct events *e, struct counted *c) {
+    c->event.more = c->more - 1; /* this one is told, the others before it are counted */
+    if (submit(e, &c->event, c->municipality, NULL, NULL) == VRS_OK)
+        c->more = 0;
+}
+
+static void tell_counted(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct events *e = arg;
+    for (size_t i = 0; i < COUNTED; i++) {
+        if (e->counted[i].more > 0)
+            tell(e, &e->counted[i]);
+    }
+}
+
+static void count_out(struct events *e, const struct line_event *event, const char *municipality) {
+    struct counted *c = counted_of(e, event->name, event->terminal), *oldest = &e->counted[0];
+    for (size_t i = 0; c == NULL && i < COUNTED; i++) {
+        if (e->counted[i].more == 0)
+            c = &e->counted[i];
+        else if (e->counted[i].since_ms < oldest->since_ms)
+            oldest = &e->counted[i];
+    }
+    if (c == NULL) {
+        tell(e, oldest);
+        c = oldest;
+        c->more = 0;
+    }
+    c->event = *event;
+    memcpy(c->municipality, municipality, sizeof c->municipality);
+    if (c->more++ == 0)
+        c->since_ms = clock_mono_ms();
+}
+
+void event_note(struct events *e, const struct event_note *n) {
     struct line_event event = {.at_ms = clock_now_ms()};
+    const char *place = place_of(e, n->municipality);
     (void)snprintf(event.name, sizeof event.name, "%s", n->name);
     (void)snprintf(event.terminal, sizeof event.terminal, "%s", n->terminal);
     (void)snprintf(event.staff, sizeof event.staff, "%s", n->staff);
     (void)snprintf(event.source, sizeof event.source, "%s", n->source);
-    p->done = n->done;
-    p->arg = n->arg;
-    p->put.kind = LINE_EVENT;
-    p->put.received_ms = event.at_ms;
-    memcpy(p->put.municipality, "000000", sizeof p->put.municipality);
-    memcpy(p->put.terminal, event.terminal, sizeof p->put.terminal);
-    crypto_random(p->put.receipt, sizeof p->put.receipt);
-    buffer_init(&p->put.plain, PLAIN_MAX);
-    line_event_encode(&event, &p->put.plain);
-    err = inbox_submit_put(e->tablet->inbox, &p->put, put_done);
-    if (err == VRS_OK)
-        return;
-    buffer_fini(&p->put.plain);
-    free(p);
-now:
-    if (n->done != NULL)
+    enum vrs_err err = VRS_OK;
+    bool queued = !thinned_out(e, n);
+    if (queued) {
+        struct counted *before = counted_of(e, event.name, event.terminal);
+        event.more = before != NULL ? before->more : 0;
+        err = submit(e, &event, place, n->done, n->arg);
+        if (err == VRS_OK && before != NULL)
+            before->more = 0;
+    } else {
+        count_out(e, &event, place);
+    }
+    if ((!queued || err != VRS_OK) && n->done != NULL)
         n->done(err, n->arg);
 }

@@ -1,5 +1,7 @@
 /* What the Internet side must tell the inside besides doses: log-ins, refusals, alerts.  Sealed
- * entries like any other; repeated refusals of one kind and terminal are thinned out by time. */
+ * entries like any other; repeated refusals of one kind and terminal are thinned out by time: those
+ * that are left out are counted, and the next one (or one of its own after a minute) says how
+ * many. */
 #ifndef TABLET_API_EVENT_H
 #define TABLET_API_EVENT_H
 
@@ -14,11 +16,12 @@ VRS_CHECK enum vrs_err events_open(struct tablet *t, struct events **out);
 void events_close(struct events **e);
 
 struct event_note {
-    const char *name;     /* "session.opened" … */
-    const char *terminal; /* "" unknown */
-    const char *staff;    /* "" none */
-    const char *source;   /* peer address */
-    bool thin;            /* at most a few a minute of this name and terminal */
+    const char *name;         /* "session.opened" … */
+    const char *terminal;     /* "" unknown */
+    const char *staff;        /* "" none */
+    const char *source;       /* peer address */
+    const char *municipality; /* of the site: whose log it goes to; NULL or unknown: the registry */
+    bool thin;                /* at most a few a minute of this name and terminal */
     /* On the loop once it is durable (or could not be made so); may be NULL. */
     void (*done)(enum vrs_err e, void *arg);
     void *arg;

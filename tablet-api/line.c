@@ -90,6 +90,7 @@ static const struct field event_fields[] = {
     {3, FIELD_STR, false, MEMBER(line_event, staff), 0, 0},
     {4, FIELD_STR, false, MEMBER(line_event, source), 0, 0},
     {5, FIELD_I64, true, MEMBER(line_event, at_ms), 0, 0},
+    {6, FIELD_U64, false, MEMBER(line_event, more), 0, 0},
     END};
 
 static const struct field result_fields[] = {

@@ -29,7 +29,8 @@ enum { LINE_RECEIPT_BYTES = 16, LINE_MAX_ENTRIES = 1000, LINE_MAX_BODY = 4 << 20
 enum line_entry_kind {
     LINE_DOSE = 1,   /* a reading */
     LINE_CANCEL = 2, /* :cancel of a receipt by the same terminal */
-    LINE_EVENT = 3,  /* log-in, refusal or alert of the Internet side; municipality "000000" */
+    LINE_EVENT = 3,  /* log-in, refusal or alert of the Internet side; the terminal's or
+                        the user's municipality, "000000" where neither is known */
 };
 
 /* One durable, sealed inbox entry.  `sealed` is crypto_sealer's form; its AAD is line_aad(). */
@@ -90,6 +91,7 @@ struct line_event {
     char staff[64];
     char source[48]; /* peer address */
     int64_t at_ms;
+    uint64_t more; /* earlier ones of this name and terminal that were only counted */
 };
 void line_event_encode(const struct line_event *e, struct buffer *out);
 VRS_CHECK enum vrs_err line_event_decode(const void *p, size_t n, struct line_event *out);

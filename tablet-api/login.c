@@ -47,6 +47,7 @@ struct attempt {
     enum vrs_err result;
     enum vrs_err answer;
     char terminal[64];
+    char municipality[7]; /* of the terminal's site, else of the user's */
     char source[48];
 };
 
@@ -256,6 +257,7 @@ static void hash_done(struct worker_job *job) {
                                     .terminal = a->terminal,
                                     .staff = a->user_id,
                                     .source = a->source,
+                                    .municipality = a->municipality,
                                     .done = noted,
                                     .arg = a};
     event_note(t->events, &note);
@@ -267,6 +269,7 @@ static void refuse_throttled(struct tablet *t, struct attempt *a, int64_t retry_
                                     .terminal = a->terminal,
                                     .staff = a->user_id,
                                     .source = a->source,
+                                    .municipality = a->municipality,
                                     .thin = true};
     metric_add(&m_throttled, 1);
     event_note(t->events, &note);
@@ -285,6 +288,18 @@ static enum vrs_err submit(struct login *l, struct attempt *a) {
     return e;
 }
 
+/* Before anything was tried: on record all the same. */
+static void note_refused(struct http_request *rq, const char *name, const char *user_id) {
+    const struct caller *c = terminal_caller(rq);
+    const struct event_note note = {.name = name,
+                                    .terminal = c->terminal,
+                                    .staff = user_id,
+                                    .source = http_peer_address(rq),
+                                    .municipality = c->municipality,
+                                    .thin = true};
+    event_note(((struct tablet *)http_arg(rq))->events, &note);
+}
+
 void session_post(struct http_request *rq) {
     struct tablet *t = http_arg(rq);
     const char *user_id = NULL;
@@ -301,10 +316,12 @@ void session_post(struct http_request *rq) {
     if (e == VRS_OK)
         e = json_read(doc, fields, &fault);
     if (e != VRS_OK) {
+        note_refused(rq, "session.malformed", "");
         http_problem_fault(rq, &fault);
         goto out;
     }
     if (!published_fresh(t->published, clock_now_ms())) {
+        note_refused(rq, "session.no_snapshot", user_id);
         http_problem(rq, ERR_SNAPSHOT_OLD, NULL, NULL);
         goto out;
     }
@@ -319,20 +336,26 @@ void session_post(struct http_request *rq) {
     (void)snprintf(a->password, sizeof a->password, "%s", password);
     (void)snprintf(a->terminal, sizeof a->terminal, "%s", terminal_caller(rq)->terminal);
     (void)snprintf(a->source, sizeof a->source, "%s", http_peer_address(rq));
+    const struct published_user *u = published_user(t->published, user_id);
+    const char *site = terminal_caller(rq)->municipality;
+    if (site[0] == '\0' && u != NULL)
+        site = u->municipality;
+    (void)snprintf(a->municipality, sizeof a->municipality, "%.6s", site);
     if (!allowed(t->login, a, &retry_ms)) {
         refuse_throttled(t, a, retry_ms);
         goto out;
     }
-    const struct published_user *u = published_user(t->published, user_id);
     if (u != NULL) {
         a->known = true;
         (void)snprintf(a->hash, sizeof a->hash, "%s", u->password_hash);
     }
     e = submit(t->login, a);
-    if (e == VRS_OK)
+    if (e == VRS_OK) {
         a = NULL;
-    else
+    } else {
+        note_refused(rq, "session.busy", user_id);
         http_problem(rq, e, NULL, NULL);
+    }
 out:
     if (a != NULL)
         attempt_free(a);
@@ -345,7 +368,8 @@ void session_delete(struct http_request *rq) {
     const struct event_note note = {.name = "session.closed",
                                     .terminal = c->terminal,
                                     .staff = c->staff,
-                                    .source = http_peer_address(rq)};
+                                    .source = http_peer_address(rq),
+                                    .municipality = c->municipality};
     if (c->token == NULL || !session_end(t->login->sessions, c->token)) {
         http_problem(rq, ERR_LOGIN_REQUIRED, NULL, NULL);
         return;

@@ -273,6 +273,7 @@ static enum vrs_err listen_all(struct tablet *t, struct listeners *l, struct vrs
         .routes = terminal_routes,
         .limits = {.connections = (size_t)c->connections},
         .gate = terminal_gate,
+        .unrouted = terminal_unrouted,
         .arg = t};
     const struct http_listener_options public = {.name = "public",
                                                  .address = c->public_address,

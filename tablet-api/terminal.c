@@ -23,6 +23,7 @@ static bool refuse(struct http_request *rq, const struct caller *c, enum vrs_err
                                     .terminal = c->terminal,
                                     .staff = c->staff,
                                     .source = http_peer_address(rq),
+                                    .municipality = c->municipality,
                                     .thin = true};
     event_note(t->events, &note);
     http_problem(rq, e, NULL, NULL);
@@ -110,6 +111,15 @@ bool terminal_gate(struct http_request *rq) {
         return false;
     }
     return true;
+}
+
+void terminal_unrouted(struct http_request *rq, enum vrs_err e) {
+    const struct tls_peer *peer = http_tls_peer(rq);
+    const struct caller c = {.peer = peer,
+                             .terminal = peer != NULL ? peer->name : "",
+                             .staff = "",
+                             .municipality = peer != NULL ? peer->municipality : ""};
+    (void)refuse(rq, &c, e, "request.unknown");
 }
 
 bool line_gate(struct http_request *rq) {

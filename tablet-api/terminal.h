@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "lib/err.h"
+
 struct http_request;
 struct tls_peer;
 
@@ -21,6 +23,8 @@ struct caller {
 /* True: the handler may run and http_context is a struct caller.  False: it has answered:
  * 403 terminal_revoked (on every route), 401 without log-in, 403 without the right. */
 bool terminal_gate(struct http_request *rq);
+/* http_listener_options.unrouted: what was not found is told inwards, too. */
+void terminal_unrouted(struct http_request *rq, enum vrs_err e);
 /* The same for the line listener: only the inside's certificate. */
 bool line_gate(struct http_request *rq);
 const struct caller *terminal_caller(const struct http_request *rq);

@@ -11,7 +11,9 @@
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "ocr-ingest/line.h"
+#include "partitions/exchange.h"
 #include "tablet-api/line.h"
+#include "vrs-server/act.h"
 #include "vrs-server/apply.h"
 #include "vrs-server/line_outcomes.h"
 #include "vrs-server/line_queries.h"
@@ -136,19 +138,38 @@ static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const st
                          : err;
 }
 
+/* One entry for each event, however often it is offered (L1): its receipt is kept like the key of a
+ * request. */
 static enum vrs_err run_event(struct partition *p, const struct line_entry *e,
                               const struct buffer *text, struct line_result *result) {
     struct line_event ev;
-    struct log_entry entry = {.purpose = "internet_side", .result = "noted"};
+    struct idempotent first = {0};
+    char key[8 + 2 * LINE_RECEIPT_BYTES] = "event ", at[25], detail[160];
+    bool seen = false;
+    struct log_entry entry = {.purpose = "internet_side", .detail = detail};
     enum vrs_err err = line_event_decode(text->data, text->len, &ev);
     if (err != VRS_OK)
         return err;
-    actor_of(ev.staff, ev.terminal, &entry.actor);
-    entry.act = ev.name;
-    entry.detail = ev.source;
+    crypto_hex(e->receipt, sizeof e->receipt, key + strlen(key));
     memcpy(result->receipt, e->receipt, sizeof result->receipt);
     result->outcome = LINE_NOTED;
-    return access_log_append(p, &entry, NULL);
+    buffer_init(&first.answer, 1);
+    err = idempotency_look(p, key, "", 0, &seen, &first);
+    buffer_fini(&first.answer);
+    if (err != VRS_OK || seen)
+        return err;
+    actor_of(ev.staff, ev.terminal, &entry.actor);
+    entry.act = ev.name;
+    entry.result = act_refuses(ev.name) ? "refused" : "ok";
+    entry.count = ev.more;
+    clock_format_rfc3339(ev.at_ms, at);
+    (void)snprintf(detail, sizeof detail, "source=%s at=%s", ev.source, at);
+    if (ev.more > 0) {
+        size_t n = strlen(detail);
+        (void)snprintf(detail + n, sizeof detail - n, " more=%llu", (unsigned long long)ev.more);
+    }
+    err = access_log_append(p, &entry, NULL);
+    return err == VRS_OK ? idempotency_keep(p, key, "", 0, 200, NULL, 0) : err;
 }
 
 /* One entry.  What cannot be opened or read stays pending outside and raises an alarm: it is never
@@ -296,23 +317,25 @@ static struct batch *batch_for(struct sorter *s, const char *municipality) {
     return b;
 }
 
-/* A partition is made for towns that there are, and the registry takes events only. */
-static bool has_place(const struct line_out *l, const struct line_entry *e) {
-    return e->kind == LINE_EVENT
-               ? strcmp(e->municipality, REGISTRY) == 0
-               : municipality_find(l->server->municipalities, e->municipality) != NULL;
+/* A partition is made for towns that there are.  Events stand in the log of their site's town, those
+ * of none in the registry's, which takes nothing else.  NULL: no place. */
+static const char *place_of(const struct line_out *l, const struct line_entry *e) {
+    if (municipality_find(l->server->municipalities, e->municipality) != NULL)
+        return e->municipality;
+    return e->kind == LINE_EVENT ? REGISTRY : NULL;
 }
 
 static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     struct sorter *s = arg;
-    if (!has_place(s->line, e)) { /* stays pending outside, like one that cannot be read */
+    const char *place = place_of(s->line, e);
+    if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
         metric_add(&unreadable, 1);
         s->count++;
         s->last_seq = e->seq > s->last_seq ? e->seq : s->last_seq;
         return VRS_OK;
     }
-    struct batch *b = batch_for(s, e->municipality);
+    struct batch *b = batch_for(s, place);
     if (b == NULL)
         return ERR_MEMORY;
     if (b->count == b->cap) {

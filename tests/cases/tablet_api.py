@@ -108,8 +108,9 @@ def logins(side, inside):
     tap.ok(0.5 < min(unknown) / min(known) < 2, "C24 unknown users take the same time",
            f"{min(known):.4f} {min(unknown):.4f}")
     events = [e for e in inside.seen if e["kind"] == EVENT]
-    tap.ok(len(events) >= 10 and all(e["municipality"] == "000000" for e in events),
-           "log-ins and refusals travel inwards", len(events))
+    tap.ok(len(events) >= 10 and {e["municipality"] for e in events} == {"131032", "462012"},
+           "C65 log-ins and refusals travel inwards, to the town of the terminal",
+           {e["municipality"] for e in events})
 
 
 def throttle(side):
