@@ -17,6 +17,7 @@ struct client_options {
     const char *ca_file;
     const char *cert_file; /* own certificate, NULL for none */
     const char *key_file;
+    bool plain_loopback; /* development: also http:// to a loopback address, without ca_file */
     size_t max_reply_bytes;
     int64_t max_connections;
 };

@@ -62,6 +62,7 @@ struct line_out {
     size_t in_flight;
     bool pulling, closing;
     int64_t last_pull_ms;
+    int64_t oldest_ms; /* as line_out_oldest_ms */
     struct batch *failed;
     struct line_outcomes *outcomes;
     struct line_queries *queries;
@@ -411,6 +412,7 @@ static void pulled(const struct client_reply *r, void *arg) {
     l->after_seq = lost_place ? 0 : s.last_seq;
     metric_add(&pulled_total, (int64_t)s.count);
     metric_set(&depth_outside, (int64_t)head.depth);
+    l->oldest_ms = head.oldest_ms;
     sorted_submit(&s);
     snapshot_outside_has(l->snapshot, head.snapshot_version);
     pull(l);
@@ -584,6 +586,10 @@ void line_out_close(struct line_out **lp) {
 
 void line_out_snapshot_changed(struct line_out *l) {
     snapshot_changed(l->snapshot);
+}
+
+int64_t line_out_oldest_ms(const struct line_out *l) {
+    return l->oldest_ms;
 }
 
 int64_t line_out_seconds_since_pull(const struct line_out *l) {

@@ -17,6 +17,8 @@ void line_out_snapshot_changed(struct line_out *l);
 void line_out_kick(struct line_out *l, const char *municipality);
 /* For vrsctl and readiness. */
 int64_t line_out_seconds_since_pull(const struct line_out *l);
+/* When the oldest entry that waits outside came, as of the last pull; 0 none. */
+int64_t line_out_oldest_ms(const struct line_out *l);
 /* After a restore: pulls all entries of one municipality again (replay), done on the loop. */
 void line_out_replay(struct line_out *l, const char *municipality,
                      void (*done)(enum vrs_err e, uint64_t replayed, void *arg), void *arg);

@@ -19,9 +19,12 @@
 #include "lib/secret.h"
 #include "lib/tls.h"
 #include "partitions/exchange.h"
+#include "vrs-server/alert.h"
+#include "vrs-server/condition.h"
 #include "vrs-server/control.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/password_rule.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/refusals.h"
 #include "vrs-server/routes.h"
@@ -43,7 +46,8 @@ static const struct config_key config_keys[] = {
     STR(admin_address, "127.0.0.2", "loopback address of /healthz /readyz /metrics"),
     INT(admin_port, "9100", 0, 65535, "port of the admin listener"),
     STR(state_dir, NULL, "folder of partitions/, keys/, backup/, control.sock"),
-    STR(data_dir, NULL, "folder of municipalities.csv, vaccines.json, rules.json, policies.json"),
+    STR(data_dir, NULL,
+        "folder of municipalities.csv, vaccines.json, rules.json, policies.json, passwords.txt"),
     STR(kek_source, "credential",
         "where KEKs come from: credential (systemd) or file (development)"),
     STR(kek_dir, "", "folder of the KEK files when kek_source is file"),
@@ -57,6 +61,12 @@ static const struct config_key config_keys[] = {
     STR(inbox_key_file, NULL, "X25519 private key that readings are sealed to, hex, 0600"),
     STR(snapshot_key_file, NULL, "Ed25519 private key that signs snapshots, hex, 0600"),
     STR(number_socket, NULL, "unix socket of vrs-number"),
+    STR(alert_webhook_url, "", "receiver of alerts, https://address:port/path; empty none"),
+    STR(alert_webhook_ca_file, "", "authority of the receiver, PEM"),
+    STR(alert_webhook_secret_file, "", "key of X-VRS-Signature, at least 16 bytes; empty unsigned"),
+    STR(alert_mail_to, "", "address for alerts: messages are written to alerts/; empty none"),
+    STR(alert_mail_from, "vrs", "sender of these messages"),
+    STR(signer_socket, NULL, "unix socket of vrs-signer"),
     STR(clock_file, "", "development only: file with an offset of the clock in seconds"),
     INT(uid, "0", 0, 4294967294, "uid to become when started as root; 0 stay"),
     INT(workers, "2", 1, SERVER_MAX_WORKERS, "threads that own the partitions"),
@@ -72,6 +82,9 @@ static const struct config_key config_keys[] = {
     FLAG(dumpable, "false", "tests of proofs only: core dumps allowed"),
     {0},
 };
+
+/* A commit waits no longer for its signed head: the proof is given later. */
+enum { SIGNER_DEADLINE_MS = 500 };
 
 static struct server server; /* one a process; parts borrow it */
 static bool ready;
@@ -152,6 +165,9 @@ static enum vrs_err load_data(struct server *s, struct vrs_fault *fault) {
     (void)snprintf(path, sizeof path, "%s/policies.json", c->data_dir);
     if ((e = policy_list_open(path, &s->policies, fault)) != VRS_OK)
         return e;
+    (void)snprintf(path, sizeof path, "%s/passwords.txt", c->data_dir);
+    if ((e = password_rules_open(path, &s->passwords, fault)) != VRS_OK)
+        return e;
     const struct kek_source *source = &kek_credential;
     if (strcmp(c->kek_source, "file") == 0) {
         if (!c->development)
@@ -168,7 +184,7 @@ static enum vrs_err load_data(struct server *s, struct vrs_fault *fault) {
 static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *fault) {
     const struct server_config *c = &s->config;
     /* Everything below is opened after this point; number files are not among it (N2). */
-    const struct sandbox box = {
+    struct sandbox box = {
         .read_only = {c->cert_file, c->key_file, c->terminal_ca_file, c->line_ca_file,
                       c->line_cert_file, c->line_key_file, c->inbox_key_file, c->snapshot_key_file,
                       c->data_dir, "/dev/urandom", c->clock_file[0] != '\0' ? c->clock_file : NULL},
@@ -178,6 +194,14 @@ static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *faul
         .may_accept_inet = true,
         .required = !c->development,
     };
+    const char *const optional[] = {c->alert_webhook_ca_file, c->alert_webhook_secret_file};
+    size_t n = 0;
+    while (box.read_only[n] != NULL)
+        n++;
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        if (optional[i][0] != '\0')
+            box.read_only[n++] = optional[i];
+    }
     return sandbox_enter(&box, fault);
 }
 
@@ -198,6 +222,10 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     enum vrs_err e = pool_open(s->base, &pool, &s->pool, fault);
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
         e = number_client_open(c->number_socket, 5000, &s->number[i]);
+    for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
+        e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer[i]);
+    if (e == VRS_OK)
+        e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer_loop);
     if (e == VRS_OK)
         e = refusals_open(s, &s->refusals);
     if (e == VRS_OK)
@@ -206,6 +234,10 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         e = sessions_open(s, &s->sessions);
     if (e == VRS_OK)
         e = line_out_open(s, &s->line, fault);
+    if (e == VRS_OK)
+        e = alerts_open(s, &s->alerts, fault);
+    if (e == VRS_OK)
+        e = conditions_open(s, &s->conditions);
     if (e == VRS_OK)
         e = control_open(s, &s->control, fault);
     if (e == VRS_OK)
@@ -254,13 +286,18 @@ static void close_parts(struct server *s) {
     line_out_close(&s->line);
     sessions_close(&s->sessions);
     refusals_close(&s->refusals);
+    conditions_close(&s->conditions);
+    alerts_close(&s->alerts);
     pool_close(&s->pool); /* finishes what is queued */
     terminal_list_close(&s->terminals);
     for (size_t i = 0; i < SERVER_MAX_WORKERS; i++) {
         if (s->number[i] != NULL)
             number_client_close(&s->number[i]);
+        signer_client_close(&s->signer[i]);
     }
+    signer_client_close(&s->signer_loop);
     keyring_close(&s->keys);
+    password_rules_close(&s->passwords);
     policy_list_close(&s->policies);
     rule_list_close(&s->rules);
     vaccine_list_close(&s->vaccines);

@@ -14,13 +14,17 @@
 #include "partitions/pool.h"
 #include "vrs-server/number/number.h"
 #include "vrs-server/rules.h"
+#include "vrs-server/signer/signer.h"
 
 struct policy_list;
+struct password_rules;
 struct sessions;
 struct terminal_list;
 struct refusals;
 struct line_out;
 struct control;
+struct alerts;
+struct conditions;
 
 enum { SERVER_MAX_WORKERS = 16 };
 #define REGISTRY "000000" /* accounts, applications, terminals, settings */
@@ -39,8 +43,10 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *line_url, *line_ca_file, *line_cert_file, *line_key_file;
     char *inbox_key_file;    /* X25519 private key, hex, 0600 */
     char *snapshot_key_file; /* Ed25519 private key, hex, 0600 */
-    char *number_socket;
+    char *number_socket, *signer_socket;
     char *clock_file; /* development only, "" none */
+    char *alert_webhook_url, *alert_webhook_ca_file, *alert_webhook_secret_file; /* "" none */
+    char *alert_mail_to, *alert_mail_from;
     int64_t uid;
     int64_t workers;
     int64_t max_open; /* partitions kept open */
@@ -61,13 +67,18 @@ struct server {
     struct vaccine_list *vaccines;
     struct rule_list *rules;
     struct policy_list *policies;
+    struct password_rules *passwords;
     struct sessions *sessions;
     struct terminal_list *terminals;
     struct refusals *refusals;
     struct line_out *line;
     struct control *control;
+    struct alerts *alerts; /* NULL in tests that want none */
+    struct conditions *conditions;
     struct http_server *http;
     struct number_client *number[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
+    struct signer_client *signer[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
+    struct signer_client *signer_loop;                /* the loop's own */
 };
 
 #endif
