@@ -55,7 +55,7 @@ static void log_row_id(uint64_t seq, struct record_id *out) {
 
 static enum vrs_err subject_index(struct partition *p, const struct record_id *subject,
                                   struct store_index *out) {
-    return partition_blind(p, "log_subject", subject->bytes, sizeof subject->bytes, out);
+    return partition_blind_log(p, "log_subject", subject->bytes, sizeof subject->bytes, out);
 }
 
 /* chain[n] from row n as it is stored. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,11 @@ static const char *const kek_names[] = {
 
 /* ---- sources of KEKs */
 
-static enum vrs_err kek_read(const char *dir, enum key_area area, mode_t forbidden,
+static enum vrs_err kek_read(const char *dir, enum key_area area, bool previous, mode_t forbidden,
                              struct secret_key *out, struct vrs_fault *fault) {
     char path[4096];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, kek_names[area]) >= sizeof path)
+    if ((size_t)snprintf(path, sizeof path, "%s/%s%s", dir, kek_names[area],
+                         previous ? ".previous" : "") >= sizeof path)
         return err_fail(fault, ERR_CONFIG, "path of %s too long", kek_names[area]);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
@@ -77,19 +79,19 @@ static enum vrs_err kek_read(const char *dir, enum key_area area, mode_t forbidd
     return e;
 }
 
-static enum vrs_err load_file(const char *where, enum key_area area, struct secret_key *out,
-                              struct vrs_fault *fault) {
-    return kek_read(where, area, 077, out, fault);
+static enum vrs_err load_file(const char *where, enum key_area area, bool previous,
+                              struct secret_key *out, struct vrs_fault *fault) {
+    return kek_read(where, area, previous, 077, out, fault);
 }
 
 /* systemd grants the service user its credentials by an ACL, which shows as group bits. */
-static enum vrs_err load_credential(const char *where, enum key_area area, struct secret_key *out,
-                                    struct vrs_fault *fault) {
+static enum vrs_err load_credential(const char *where, enum key_area area, bool previous,
+                                    struct secret_key *out, struct vrs_fault *fault) {
     (void)where;
     const char *dir = secure_getenv("CREDENTIALS_DIRECTORY");
     if (dir == NULL)
         return err_fail(fault, ERR_CONFIG, "CREDENTIALS_DIRECTORY is not set");
-    return kek_read(dir, area, 037, out, fault);
+    return kek_read(dir, area, previous, 037, out, fault);
 }
 
 const struct kek_source kek_file = {"file", load_file};

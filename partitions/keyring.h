@@ -20,13 +20,16 @@ enum key_state { KEY_PRE_ACTIVE = 1, KEY_ACTIVE, KEY_DECRYPT_ONLY, KEY_DESTROYED
 
 struct keyring;
 
-/* Where a KEK comes from: a table of functions, so that a PKCS#11 token can stand in later. */
+/* Where a KEK comes from: a table of functions, so that a PKCS#11 token can stand in later.  An area
+ * has the current KEK, which wraps, and for the time of a rotation the previous one, which only
+ * unwraps (ERR_NOT_FOUND: there is none). */
 struct kek_source {
     const char *name;
-    enum vrs_err (*load)(const char *where, enum key_area area, struct secret_key *out,
-                         struct vrs_fault *fault);
+    enum vrs_err (*load)(const char *where, enum key_area area, bool previous,
+                         struct secret_key *out, struct vrs_fault *fault);
 };
-extern const struct kek_source kek_file; /* development: where/kek-records, kek-log, kek-numbers */
+/* development: where/kek-records, kek-log, kek-numbers, and the same with ".previous" behind */
+extern const struct kek_source kek_file;
 extern const struct kek_source kek_credential; /* $CREDENTIALS_DIRECTORY (systemd) */
 
 VRS_CHECK enum vrs_err kek_file_make(const char *where, enum key_area area,
@@ -51,6 +54,40 @@ VRS_CHECK enum vrs_err keyring_active(struct keyring *k, const char *municipalit
 VRS_CHECK enum vrs_err keyring_by_id(struct keyring *k, const char *municipality,
                                      enum key_area area, enum key_purpose purpose, uint32_t key_id,
                                      const struct secret_key **key);
+
+/* ---- rotation (docs/decisions/0007-rotation.md)
+ *
+ *   (none) ─► pre-active ─► active ─► decrypt-only ─► destroyed
+ *
+ * Each state is durable in the file before the key is used in it.  A municipality's keys are changed
+ * by the thread that works in its partition only, so that no borrowed key goes away under another. */
+
+/* A new active key; the one so far decrypts only.  Goes on where a crash cut it off: a pre-active
+ * key that is there is taken.  ERR_CONFLICT while another decrypt-only key of this area and purpose
+ * is there, unless `keep_old` (the log's: they stay). */
+VRS_CHECK enum vrs_err keyring_new_version(struct keyring *k, const char *municipality,
+                                           enum key_area area, enum key_purpose purpose,
+                                           bool keep_old, uint32_t *key_id,
+                                           struct vrs_fault *fault);
+/* The newest decrypt-only key.  ERR_NOT_FOUND: none. */
+VRS_CHECK enum vrs_err keyring_previous(struct keyring *k, const char *municipality,
+                                        enum key_area area, enum key_purpose purpose,
+                                        uint32_t *key_id, const struct secret_key **key);
+/* Of a decrypt-only key (else ERR_CONFLICT): its wrapped form leaves the file, its bytes the
+ * memory.  VRS_OK also when it is destroyed already.  The caller has made sure that no row names
+ * it. */
+VRS_CHECK enum vrs_err keyring_destroy(struct keyring *k, const char *municipality, uint32_t key_id,
+                                       struct vrs_fault *fault);
+/* Wraps what stands under the previous KEK under the current one; `wrapped` counts. */
+VRS_CHECK enum vrs_err keyring_rewrap(struct keyring *k, const char *municipality, size_t *wrapped,
+                                      struct vrs_fault *fault);
+/* How many of its keys stand under the previous KEK still. */
+size_t keyring_under_previous(struct keyring *k, const char *municipality);
+/* True when a previous KEK was loaded. */
+bool keyring_has_previous_kek(const struct keyring *k);
+/* Another folder of wrapped keys under the same KEKs: a backup's, read only by intent. */
+VRS_CHECK enum vrs_err keyring_open_beside(const struct keyring *k, const char *dir,
+                                           struct keyring **out, struct vrs_fault *fault);
 
 struct key_info {
     enum key_area area;

@@ -234,36 +234,81 @@ static void order_stored(struct partition *p, enum store_table t, uint64_t order
 
 /* ---- sealing and opening */
 
-enum vrs_err partition_blind(struct partition *p, const char *kind, const void *value, size_t len,
-                             struct store_index *out) {
+struct keyring *partition_keys(struct partition *p) {
+    return p->keys;
+}
+
+static enum key_area own_area(const struct partition *p) {
+    return keyring_areas(p->keys) & 1U << KEY_RECORDS ? KEY_RECORDS : KEY_NUMBERS;
+}
+
+enum key_area partition_area(const struct partition *p, enum store_table t) {
+    enum key_area area = record_area(t);
+    return area == KEY_RECORDS ? own_area(p) : area;
+}
+
+static void blind_under(struct partition *p, const struct secret_key *key, uint32_t key_id,
+                        uint8_t out[PARTITION_BLIND_BYTES]) {
+    uint8_t mac[CRYPTO_HASH_BYTES];
+    crypto_hmac_sha256(key->bytes, sizeof key->bytes, p->aad.data, p->aad.len, mac);
+    out[0] = (uint8_t)(key_id >> 8);
+    out[1] = (uint8_t)key_id;
+    memcpy(out + 2, mac, PARTITION_MAC_BYTES);
+    secret_wipe(mac, sizeof mac);
+}
+
+static enum vrs_err blind_in(struct partition *p, enum key_area area, const char *kind,
+                             const void *value, size_t len, struct store_index *out) {
     *out = (struct store_index){0};
-    unsigned areas = keyring_areas(p->keys);
-    enum key_area area = areas & 1U << KEY_RECORDS ? KEY_RECORDS : KEY_NUMBERS;
-    uint32_t key_id;
-    const struct secret_key *key;
+    uint32_t key_id, old_id = 0;
+    const struct secret_key *key, *old = NULL;
     enum vrs_err e = keyring_active(p->keys, p->municipality, area, KEY_INDEX, &key_id, &key);
     if (e != VRS_OK)
         return e == ERR_NOT_FOUND ? ERR_CRYPTO : e;
-    uint8_t mac[CRYPTO_HASH_BYTES];
+    e = keyring_previous(p->keys, p->municipality, area, KEY_INDEX, &old_id, &old);
+    if ((e != VRS_OK && e != ERR_NOT_FOUND) || key_id > UINT16_MAX)
+        return e != VRS_OK && e != ERR_NOT_FOUND ? e : ERR_INTERNAL;
+    e = VRS_OK;
     wire_put_str(&p->aad, 1, kind);
     wire_put(&p->aad, 2, value, len);
     if (p->aad.failed) {
         e = ERR_MEMORY;
     } else {
-        crypto_hmac_sha256(key->bytes, sizeof key->bytes, p->aad.data, p->aad.len, mac);
-        memcpy(out->bytes, mac, PARTITION_BLIND_BYTES);
+        blind_under(p, key, key_id, out->bytes);
         out->len = PARTITION_BLIND_BYTES;
-        secret_wipe(mac, sizeof mac);
+        if (old != NULL) {
+            blind_under(p, old, old_id, out->old);
+            out->old_len = PARTITION_BLIND_BYTES;
+        }
     }
     scratch_done(&p->aad);
     return e;
 }
 
+enum vrs_err partition_blind(struct partition *p, const char *kind, const void *value, size_t len,
+                             struct store_index *out) {
+    return blind_in(p, own_area(p), kind, value, len, out);
+}
+
+enum vrs_err partition_blind_log(struct partition *p, const char *kind, const void *value,
+                                 size_t len, struct store_index *out) {
+    return blind_in(p, KEY_LOG, kind, value, len, out);
+}
+
+uint32_t store_index_key(const struct store_index *index) {
+    return index->len == PARTITION_BLIND_BYTES ? (uint32_t)index->bytes[0] << 8 | index->bytes[1]
+                                               : 0;
+}
+
+void store_index_row(const struct store_index *index, bool old, struct record_id *out) {
+    memcpy(out->bytes, (old ? index->old : index->bytes) + 2, sizeof out->bytes);
+}
+
 static enum vrs_err open_row(struct partition *p, enum store_table t, const struct store_row *row,
                              struct record *out) {
     const struct secret_key *key;
-    enum vrs_err e =
-        keyring_by_id(p->keys, p->municipality, record_area(t), KEY_ENCRYPT, row->key_id, &key);
+    enum vrs_err e = keyring_by_id(p->keys, p->municipality, partition_area(p, t), KEY_ENCRYPT,
+                                   row->key_id, &key);
     if (e != VRS_OK)
         return e == ERR_NOT_FOUND ? ERR_CRYPTO : e;
     e = record_open(key, p->municipality, t, row, &p->aad, &out->text);
@@ -287,8 +332,8 @@ static enum vrs_err seal_row(struct partition *p, enum store_table t, const stru
     memcpy(row->id, r->id.bytes, sizeof row->id);
     memcpy(row->index, r->index, sizeof row->index);
     const struct secret_key *key;
-    enum vrs_err e =
-        keyring_active(p->keys, p->municipality, record_area(t), KEY_ENCRYPT, &row->key_id, &key);
+    enum vrs_err e = keyring_active(p->keys, p->municipality, partition_area(p, t), KEY_ENCRYPT,
+                                    &row->key_id, &key);
     if (e != VRS_OK)
         return e == ERR_NOT_FOUND ? ERR_CRYPTO : e;
     e = record_seal(key, p->municipality, t, row, r->text.data, r->text.len, &p->aad, &p->blob);
@@ -305,10 +350,42 @@ enum vrs_err record_get(struct partition *p, enum store_table t, const struct re
     return e != VRS_OK ? e : open_row(p, t, &row, out);
 }
 
+struct other {
+    const uint8_t *id;
+    bool any;
+};
+
+static enum vrs_err see_other(const struct store_row *row, void *arg) {
+    struct other *o = arg;
+    o->any = o->any || memcmp(row->id, o->id, sizeof row->id) != 0;
+    return VRS_OK;
+}
+
+/* The engine sees one form of a value; another row may hold it under the old index key. */
+static enum vrs_err check_unique(struct partition *p, enum store_table t, const struct record *r) {
+    static const unsigned unique[] = {
+#define X(sym, name, mask) [sym] = (mask),
+        STORE_TABLES(X)
+#undef X
+    };
+    struct other other = {.id = r->id.bytes};
+    enum vrs_err e = VRS_OK;
+    for (int n = 0; e == VRS_OK && n < STORE_INDEXES; n++) {
+        if (!(unique[t] >> n & 1) || r->index[n].old_len == 0)
+            continue;
+        struct store_index old = {.len = r->index[n].old_len};
+        memcpy(old.bytes, r->index[n].old, sizeof old.bytes);
+        e = p->engine->find(p->store, t, n, &old, see_other, &other);
+    }
+    return e == VRS_OK && other.any ? ERR_CONFLICT : e;
+}
+
 enum vrs_err record_insert(struct partition *p, enum store_table t, struct record *r) {
     uint64_t version = r->version == 0 ? 1 : r->version;
     struct store_row row;
-    enum vrs_err e = seal_row(p, t, r, version, 1, &row);
+    enum vrs_err e = check_unique(p, t, r);
+    if (e == VRS_OK)
+        e = seal_row(p, t, r, version, 1, &row);
     if (e == VRS_OK)
         e = p->engine->insert(p->store, t, &row);
     scratch_done(&p->blob);
@@ -325,7 +402,9 @@ static enum vrs_err replace(struct partition *p, enum store_table t, struct reco
     if (r->generation == UINT32_MAX)
         return ERR_INTERNAL;
     struct store_row row;
-    enum vrs_err e = seal_row(p, t, r, version, r->generation + 1, &row);
+    enum vrs_err e = check_unique(p, t, r);
+    if (e == VRS_OK)
+        e = seal_row(p, t, r, version, r->generation + 1, &row);
     if (e == VRS_OK)
         e = p->engine->update(p->store, t, &row, r->version, r->generation);
     scratch_done(&p->blob);
@@ -337,7 +416,17 @@ static enum vrs_err replace(struct partition *p, enum store_table t, struct reco
     return VRS_OK;
 }
 
+/* A rotation may have sealed the record anew between its reading and now: that is no change of it,
+ * and must not look like somebody else's (no false 412). */
 enum vrs_err record_update(struct partition *p, enum store_table t, struct record *r) {
+    enum vrs_err e = replace(p, t, r, r->version + 1);
+    if (e != ERR_STALE_VERSION)
+        return e;
+    struct store_row row;
+    e = p->engine->get(p->store, t, r->id.bytes, &row);
+    if (e != VRS_OK || row.version != r->version || row.generation == r->generation)
+        return e == VRS_OK || e == ERR_NOT_FOUND ? ERR_STALE_VERSION : e;
+    r->generation = row.generation;
     return replace(p, t, r, r->version + 1);
 }
 
@@ -355,6 +444,7 @@ struct collected {
     struct store_row *rows; /* their blobs follow each other in `blobs` */
     size_t count;
     size_t room;
+    bool mixed; /* two lists, one behind the other */
     struct buffer blobs;
 };
 
@@ -374,15 +464,27 @@ static enum vrs_err collect(const struct store_row *row, void *arg) {
     return c->blobs.len + row->blob_len > c->blobs.max ? ERR_TOO_LARGE : ERR_MEMORY;
 }
 
+/* Rows found under two keys, as if they had been found under one: by (order, id). */
+static int by_order(const void *a, const void *b) {
+    const struct store_row *x = a, *y = b;
+    if (x->order != y->order)
+        return x->order < y->order ? -1 : 1;
+    return memcmp(x->id, y->id, sizeof x->id);
+}
+
 static enum vrs_err open_collected(struct partition *p, enum store_table t, struct collected *c,
                                    record_fn *fn, void *arg) {
     struct record r;
     record_init(&r);
     enum vrs_err e = VRS_OK;
     size_t at = 0;
-    for (size_t i = 0; e == VRS_OK && i < c->count; i++) {
+    for (size_t i = 0; i < c->count; i++) {
         c->rows[i].blob = c->blobs.data + at;
         at += c->rows[i].blob_len;
+    }
+    if (c->mixed)
+        qsort(c->rows, c->count, sizeof *c->rows, by_order);
+    for (size_t i = 0; e == VRS_OK && i < c->count; i++) {
         e = open_row(p, t, &c->rows[i], &r);
         if (e == VRS_OK)
             e = fn(&r, arg);
@@ -412,6 +514,13 @@ enum vrs_err record_find(struct partition *p, enum store_table t, int n,
     struct collected c;
     collected_init(&c);
     enum vrs_err e = p->engine->find(p->store, t, n, value, collect, &c);
+    if (e == VRS_OK && value->old_len > 0) {
+        size_t first = c.count;
+        struct store_index old = {.len = value->old_len};
+        memcpy(old.bytes, value->old, sizeof old.bytes);
+        e = p->engine->find(p->store, t, n, &old, collect, &c);
+        c.mixed = first > 0 && c.count > first;
+    }
     return collected_end(p, t, &c, e, fn, arg);
 }
 

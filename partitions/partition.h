@@ -47,7 +47,6 @@ void partition_close(struct partition **p);
 const char *partition_code(const struct partition *p);
 struct store *partition_store(struct partition *p); /* pool, backup and selfcheck only */
 const struct store_engine *partition_engine(const struct partition *p);
-
 /* Memory that the pool's user keeps with an open partition (its signed head): `bytes` zeroed bytes,
  * made by the first call, wiped and freed when the partition is closed. NULL: no memory. */
 void *partition_note(struct partition *p, size_t bytes);
@@ -63,15 +62,31 @@ VRS_CHECK enum vrs_err partition_rollback_to(struct partition *p);
 bool partition_needs_recovery(const struct partition *p);
 VRS_CHECK enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault);
 
-/* A blind index: HMAC-SHA-256 under the partition's index key over (kind, value), cut to 128 bits:
- * no two of 10⁹ values meet, and the index pages that every insert dirties at random are half as
- * many.  Different in every partition (C94). */
-enum { PARTITION_BLIND_BYTES = 16 };
+/* A blind index: the id of the index key (u16), and HMAC-SHA-256 under it over (kind, value), cut to
+ * 128 bits: no two of 10⁹ values meet, and the index pages that every insert dirties at random are
+ * half as many.  Different in every partition (C94).
+ *
+ * While index keys rotate `out` also has the value under the old key: look-ups find rows under
+ * either, a unique column refuses either, what is written is under the new one. */
+enum { PARTITION_MAC_BYTES = 16, PARTITION_BLIND_BYTES = 2 + PARTITION_MAC_BYTES };
 VRS_CHECK enum vrs_err partition_blind(struct partition *p, const char *kind, const void *value,
                                        size_t len, struct store_index *out);
+/* For the log's tables: their rows are never sealed again, so this index key is never rotated. */
+VRS_CHECK enum vrs_err partition_blind_log(struct partition *p, const char *kind, const void *value,
+                                           size_t len, struct store_index *out);
+/* The index key that a stored column names; 0: it is no blind index. */
+uint32_t store_index_key(const struct store_index *index);
+/* A row id that follows from a blind index. */
+void store_index_row(const struct store_index *index, bool old, struct record_id *out);
 void store_index_id(const struct record_id *id, struct store_index *out);
 
-/* Area of a table: KEY_LOG for the log tables, KEY_NUMBERS in vrs-number, else KEY_RECORDS.
+/* The keys of the partition, for rotate.c. */
+struct keyring *partition_keys(struct partition *p);
+/* The area whose keys seal a table here: KEY_LOG for the log tables, KEY_NUMBERS in vrs-number, else
+ * KEY_RECORDS. */
+enum key_area partition_area(const struct partition *p, enum store_table t);
+
+/*
  * A row whose seal does not open in its place (row, table, columns, municipality) is ERR_TAMPERED;
  * one whose key is gone is ERR_CRYPTO. */
 VRS_CHECK enum vrs_err record_get(struct partition *p, enum store_table t,
@@ -87,10 +102,11 @@ VRS_CHECK enum vrs_err record_walk(struct partition *p, enum store_table t,
                                    void *arg);
 /* Seals r->text and inserts with version 1 (or r->version when set). */
 VRS_CHECK enum vrs_err record_insert(struct partition *p, enum store_table t, struct record *r);
-/* Seals and replaces; r->version is the version that was read, afterwards the new one. */
+/* Seals and replaces; r->version is the version that was read, afterwards the new one.  What
+ * record_reseal did since it was read does not disturb. */
 VRS_CHECK enum vrs_err record_update(struct partition *p, enum store_table t, struct record *r);
-/* The same without a new version (only the seal generation grows): for marks that are no part of
- * the business record. */
+/* Seals the same record anew, without a new version (only the seal generation grows): rotation, and what
+ * is taken out of a record without being a change of it. */
 VRS_CHECK enum vrs_err record_reseal(struct partition *p, enum store_table t, struct record *r);
 VRS_CHECK enum vrs_err record_remove(struct partition *p, enum store_table t,
                                      const struct record_id *id);

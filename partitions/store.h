@@ -67,6 +67,9 @@ enum store_table {
 struct store_index {
     uint8_t len; /* 0: NULL */
     uint8_t bytes[STORE_INDEX_MAX];
+    /* Never stored.  While index keys rotate: the same value under the old key (partition.h). */
+    uint8_t old_len;
+    uint8_t old[STORE_INDEX_MAX];
 };
 
 struct store_row {
@@ -131,6 +134,9 @@ struct store_engine {
     enum vrs_err (*meta_set)(struct store *s, const char *name, const char *value);
     /* A consistent copy at `path` (which must not exist), synced. Outside a transaction. */
     enum vrs_err (*backup)(struct store *s, const char *path, struct vrs_fault *fault);
+    /* The same content written anew to `path` (which must not exist), synced: unlike a copy it has no
+     * room in which removed rows could be left.  Outside a transaction. */
+    enum vrs_err (*rewrite)(struct store *s, const char *path, struct vrs_fault *fault);
     /* Engine facts for `vrsctl selfcheck`: name=value lines (PRAGMA read-back). */
     enum vrs_err (*describe)(struct store *s, struct buffer *out);
     /* Why the last call that failed did; for the log. */

@@ -19,32 +19,58 @@ static const struct field members[] = {
 };
 
 /* The row's id follows from the name, blindly: a counter is found without an index. */
-static enum vrs_err tally_id(struct partition *p, const char *name, struct record_id *out) {
-    struct store_index blind;
-    enum vrs_err e = partition_blind(p, "tally", name, strlen(name), &blind);
-    memcpy(out->bytes, blind.bytes, sizeof out->bytes);
+static enum vrs_err tally_index(struct partition *p, const char *name, struct store_index *out) {
+    return partition_blind(p, "tally", name, strlen(name), out);
+}
+
+/* `old`: it stands under the id of the old index key. */
+static enum vrs_err tally_read(struct partition *p, const char *name, struct record *r,
+                               struct tally *out, bool *old) {
+    struct record_id id;
+    struct store_index index;
+    memset(out, 0, sizeof *out);
+    *old = false;
+    enum vrs_err e = tally_index(p, name, &index);
+    store_index_row(&index, false, &id);
+    if (e == VRS_OK)
+        e = record_get(p, TABLE_TALLY, &id, r);
+    if (e == ERR_NOT_FOUND && index.old_len > 0) {
+        struct record_id before;
+        store_index_row(&index, true, &before);
+        e = record_get(p, TABLE_TALLY, &before, r);
+        *old = e == VRS_OK;
+    }
+    if (e == VRS_OK)
+        e = fields_decode(members, &r->text, out);
+    if (e == ERR_NOT_FOUND)
+        r->id = id;
+    r->index[0] = index;
     return e;
 }
 
-static enum vrs_err tally_read(struct partition *p, const char *name, struct record *r,
-                               struct tally *out) {
-    struct record_id id;
-    memset(out, 0, sizeof *out);
-    enum vrs_err e = tally_id(p, name, &id);
+/* The row under another id; its counting goes on. */
+static enum vrs_err tally_move(struct partition *p, struct record *r) {
+    struct record_id to;
+    store_index_row(&r->index[0], false, &to);
+    enum vrs_err e = record_remove(p, TABLE_TALLY, &r->id);
+    r->id = to;
+    return e == VRS_OK ? record_insert(p, TABLE_TALLY, r) : e;
+}
+
+enum vrs_err tally_reindex(struct partition *p, struct record *r) {
+    struct tally t = {0};
+    enum vrs_err e = fields_decode(members, &r->text, &t);
     if (e == VRS_OK)
-        e = record_get(p, TABLE_TALLY, &id, r);
-    if (e == VRS_OK)
-        e = fields_decode(members, &r->text, out);
-    else if (e == ERR_NOT_FOUND)
-        r->id = id;
-    return e;
+        e = tally_index(p, t.name, &r->index[0]);
+    return e == VRS_OK ? tally_move(p, r) : e;
 }
 
 enum vrs_err tally_get(struct partition *p, const char *name, int64_t *out) {
     struct record r;
     struct tally t;
     record_init(&r);
-    enum vrs_err e = tally_read(p, name, &r, &t);
+    bool old;
+    enum vrs_err e = tally_read(p, name, &r, &t, &old);
     record_fini(&r);
     *out = t.value;
     return e == ERR_NOT_FOUND ? VRS_OK : e;
@@ -56,14 +82,17 @@ enum vrs_err tally_add(struct partition *p, const char *name, int64_t n) {
     if (strlen(name) >= NAME_BYTES)
         return ERR_INTERNAL;
     record_init(&r);
-    enum vrs_err e = tally_read(p, name, &r, &t);
+    bool old;
+    enum vrs_err e = tally_read(p, name, &r, &t, &old);
     bool absent = e == ERR_NOT_FOUND;
     if (e == VRS_OK || absent) {
         memcpy(t.name, name, strlen(name) + 1);
         t.value += n;
         buffer_clear(&r.text);
         fields_encode(members, &t, &r.text);
-        e = absent ? record_insert(p, TABLE_TALLY, &r) : record_update(p, TABLE_TALLY, &r);
+        e = old      ? tally_move(p, &r)
+            : absent ? record_insert(p, TABLE_TALLY, &r)
+                     : record_update(p, TABLE_TALLY, &r);
     }
     record_fini(&r);
     return e;
