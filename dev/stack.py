@@ -24,11 +24,19 @@ import residents  # noqa: E402
 from client import Client  # noqa: E402
 
 TOWNS = {"131032": "minato", "142051": "fujisawa", "462012": "kagoshima"}
-ORDER = ["vrs-number", "tablet-api", "vrs-server"]  # started in this order, stopped in reverse
+ORDER = ["vrs-number", "vrs-signer", "tablet-api", "vrs-server"]  # started in this order, stopped in reverse
 OUTSIDE, INSIDE = "127.0.0.1", "127.0.0.2"
 PORTS = {"terminals": (OUTSIDE, 8443), "public": (OUTSIDE, 8444), "line": (OUTSIDE, 8445),
          "tablet_admin": (OUTSIDE, 9100), "lgwan": (INSIDE, 9443), "inside_admin": (INSIDE, 9100)}
-UIDS = {"vrs-number": 63001, "vrs-server": 63002, "tablet-api": 63003}
+# What the demonstration's people apply for: an application names its rights one by one.
+RIGHTS = {
+    "municipal_staff": "resident.read resident.register dose.read dose.correct inquire inquire.bulk number.search "
+                       "number.reveal certificate export erase provision.read statistics log.read",
+    "municipal_approver": "resident.read dose.read provision.read statistics user.approve inquiry.approve "
+                          "export.approve erase.approve terminal.manage setting.manage log.read log.review log.proof"}
+UIDS = {"vrs-number": 63001, "vrs-server": 63002, "tablet-api": 63003,
+        "vrs-signer": 63004}
+SOCKETS = {"vrs-number": "number.sock", "vrs-signer": "signer.sock"}  # below sock/
 
 
 class StackError(Exception):
@@ -99,6 +107,10 @@ class Stack:
 
     def make_files(self):
         if os.path.exists(self.path("pki", "ca.pem")):
+            if not os.path.exists(self.path("signer-keys")):  # made before there was vrs-signer
+                self.vrsctl("signer.init", self.home)
+                if self.separate:
+                    self.give_away()
             return
         os.makedirs(self.home, exist_ok=True)
         self.vrsctl("init", self.home, f"server={OUTSIDE},localhost", f"inside={INSIDE}",
@@ -112,6 +124,7 @@ class Stack:
         for folder in ("pki", "sock", "etc"):
             os.chmod(self.path(folder), 0o711)
         owners = {"vrs-number": ["vrs-number", "kek-number"],
+                  "vrs-signer": ["vrs-signer", "signer-keys"],
                   "vrs-server": ["vrs-server", "kek", "pki/vrs-server.key", "pki/line-client.key",
                                  "pki/inbox.key", "pki/snapshot.key"],
                   "tablet-api": ["tablet-api", "pki/tablet-api.key", "pki/line-server.key"]}
@@ -139,6 +152,11 @@ class Stack:
                 "kek_source": "file", "kek_dir": self.path("kek-number"),
                 "peer_uid": UIDS["vrs-server"] if self.separate else os.geteuid(),
                 "socket_gid": UIDS["vrs-server"] if self.separate else -1},
+            "vrs-signer": {
+                "socket": self.path("sock", "signer.sock"), "state_dir": self.path("vrs-signer"),
+                "keys_dir": self.path("signer-keys"),
+                "peer_uid": UIDS["vrs-server"] if self.separate else os.geteuid(),
+                "socket_gid": UIDS["vrs-server"] if self.separate else -1},
             "tablet-api": {
                 "terminals_address": OUTSIDE, "terminals_port": p["terminals"],
                 "public_address": OUTSIDE, "public_port": p["public"],
@@ -160,7 +178,8 @@ class Stack:
                 "line_cert_file": f"{pki}/line-client.pem",
                 "line_key_file": f"{pki}/line-client.key", "inbox_key_file": f"{pki}/inbox.key",
                 "snapshot_key_file": f"{pki}/snapshot.key",
-                "number_socket": self.path("sock", "number.sock")}}
+                "number_socket": self.path("sock", "number.sock"),
+                "signer_socket": self.path("sock", "signer.sock")}}
         for name, conf in confs.items():
             conf.update(common, **self.overrides.get(name, {}))
             if self.separate:
@@ -204,8 +223,8 @@ class Stack:
     # --- processes ---
 
     def start_one(self, name):
-        if name == "vrs-number" and os.path.exists(self.path("sock", "number.sock")):
-            os.unlink(self.path("sock", "number.sock"))  # a stale one would look ready
+        if name in SOCKETS and os.path.exists(self.path("sock", SOCKETS[name])):
+            os.unlink(self.path("sock", SOCKETS[name]))  # a stale one would look ready
         log = open(self.path("log", name + ".log"), "ab")
         env = dict(os.environ, VRS_DIE_WITH_PARENT="1")
         self.processes[name] = subprocess.Popen(
@@ -224,8 +243,8 @@ class Stack:
     def is_ready(self, name):
         if self.processes[name].poll() is not None:
             return False
-        if name == "vrs-number":
-            return os.path.exists(self.path("sock", "number.sock"))
+        if name in SOCKETS:
+            return os.path.exists(self.path("sock", SOCKETS[name]))
         side = name.replace("-", "_")
         try:
             with urllib.request.urlopen(self.admin(side) + "/readyz", timeout=2) as r:
@@ -327,7 +346,8 @@ class Stack:
                 time.sleep(0.02)
 
     def add_user(self, user, code, roles, by, approver, section, person, rights=""):
-        """Files and approves an application; `rights` asks for fewer than the roles have."""
+        """Files and approves an application; without `rights` the roles' of the demonstration."""
+        rights = rights or " ".join(RIGHTS.get(role, "") for role in roles).strip()
         password = secrets.token_urlsafe(15)
         until = (datetime.date.today() + datetime.timedelta(days=360)).isoformat()
         a = self.command("user.apply", user_id=user, person_name=person, municipality_code=code,

@@ -1,6 +1,6 @@
 #include "vrs-server/right.h"
 
-#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const names[RIGHT_COUNT] = {
@@ -11,30 +11,40 @@ static const char *const names[RIGHT_COUNT] = {
 
 #define R(sym) ((right_mask)1 << (sym))
 
-/* What a role starts with; an application may ask for less, never for more. */
 static const struct {
     const char *role;
-    right_mask rights;
-    bool municipal;
-} roles[] = {
-    {"site_staff",
+    enum role_reach reach;
+    right_mask most, usual;
+} list[] = {
+    {"site_staff", REACH_SITE,
      R(RIGHT_DOSE_POST) | R(RIGHT_DOSE_CANCEL) | R(RIGHT_RECEIPT_READ) | R(RIGHT_COUPON_CHECK),
-     false},
-    {"municipal_staff",
+     R(RIGHT_DOSE_POST) | R(RIGHT_DOSE_CANCEL) | R(RIGHT_RECEIPT_READ) | R(RIGHT_COUPON_CHECK)},
+    {"municipal_staff", REACH_MUNICIPALITY,
      R(RIGHT_RESIDENT_READ) | R(RIGHT_RESIDENT_REGISTER) | R(RIGHT_DOSE_READ) |
-         R(RIGHT_DOSE_CORRECT) | R(RIGHT_INQUIRE) | R(RIGHT_NUMBER_SEARCH) |
-         R(RIGHT_NUMBER_REVEAL) | R(RIGHT_CERTIFICATE) | R(RIGHT_EXPORT) | R(RIGHT_PROVISION_READ) |
-         R(RIGHT_STATISTICS) | R(RIGHT_INQUIRE_BULK) | R(RIGHT_ERASE) | R(RIGHT_LOG_READ),
-     true},
-    {"municipal_approver",
-     R(RIGHT_APPROVE_USER) | R(RIGHT_INQUIRY_APPROVE) | R(RIGHT_LOG_READ) | R(RIGHT_ERASE) |
-         R(RIGHT_RESIDENT_READ) | R(RIGHT_DOSE_READ) | R(RIGHT_PROVISION_READ),
-     true},
-    {"system_client", R(RIGHT_DOSE_POST) | R(RIGHT_DOSE_CANCEL) | R(RIGHT_RECEIPT_READ), false},
-    {"prefecture", R(RIGHT_STATISTICS), false},
-    {"nation", R(RIGHT_STATISTICS), false},
-    {"operator", 0, false},
-    {"auditor", R(RIGHT_LOG_READ), false},
+         R(RIGHT_DOSE_CORRECT) | R(RIGHT_INQUIRE) | R(RIGHT_INQUIRE_BULK) | R(RIGHT_NUMBER_SEARCH) |
+         R(RIGHT_NUMBER_REVEAL) | R(RIGHT_CERTIFICATE) | R(RIGHT_EXPORT) | R(RIGHT_ERASE) |
+         R(RIGHT_PROVISION_READ) | R(RIGHT_STATISTICS) | R(RIGHT_STAFF) | R(RIGHT_LOG_READ),
+     R(RIGHT_RESIDENT_READ) | R(RIGHT_DOSE_READ)},
+    {"municipal_approver", REACH_MUNICIPALITY,
+     R(RIGHT_RESIDENT_READ) | R(RIGHT_DOSE_READ) | R(RIGHT_PROVISION_READ) | R(RIGHT_STATISTICS) |
+         R(RIGHT_APPROVE_USER) | R(RIGHT_INQUIRY_APPROVE) | R(RIGHT_EXPORT_APPROVE) |
+         R(RIGHT_ERASE_APPROVE) | R(RIGHT_TERMINAL) | R(RIGHT_SETTING) | R(RIGHT_LOG_READ) |
+         R(RIGHT_LOG_REVIEW) | R(RIGHT_LOG_PROOF),
+     R(RIGHT_APPROVE_USER)},
+    {"prefecture", REACH_PREFECTURE, R(RIGHT_STATISTICS), R(RIGHT_STATISTICS)},
+    {"nation", REACH_NATION, R(RIGHT_STATISTICS), R(RIGHT_STATISTICS)},
+    {"operator", REACH_OPERATION, 0, 0},
+    {"auditor", REACH_AUDIT, R(RIGHT_LOG_READ) | R(RIGHT_LOG_PROOF),
+     R(RIGHT_LOG_READ) | R(RIGHT_LOG_PROOF)},
+};
+
+/* In one person, these would be both eyes. */
+static const struct {
+    enum right asks, allows;
+} apart[] = {
+    {RIGHT_STAFF, RIGHT_APPROVE_USER},
+    {RIGHT_ERASE, RIGHT_ERASE_APPROVE},
+    {RIGHT_EXPORT, RIGHT_EXPORT_APPROVE},
 };
 
 const char *right_name(enum right r) {
@@ -83,34 +93,85 @@ bool right_mask_parse(const char *text, right_mask *out) {
     return each_word(text, add_right, out);
 }
 
-bool role_rights(const char *role, right_mask *out) {
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-        if (strcmp(roles[i].role, role) == 0) {
-            *out = roles[i].rights;
-            return true;
-        }
+void right_mask_format(right_mask rights, char *out, size_t cap) {
+    out[0] = '\0';
+    for (int r = 0; r < RIGHT_COUNT; r++) {
+        size_t len = strlen(out);
+        if ((rights >> r & 1) != 0)
+            (void)snprintf(out + len, cap - len, "%s%s", len > 0 ? " " : "", names[r]);
+    }
+}
+
+/* The first of "a|b|…" at *s, which moves behind it; false at the end or for an unknown name. */
+static bool next_alternative(const char **s, enum right *out) {
+    char word[32];
+    size_t n = strcspn(*s, "|");
+    if (n == 0 || n >= sizeof word)
+        return false;
+    memcpy(word, *s, n);
+    word[n] = '\0';
+    *s += n;
+    *s += **s == '|';
+    return right_by_name(word, out);
+}
+
+bool right_allows(right_mask rights, const char *needed) {
+    enum right r;
+    if (needed == NULL)
+        return true;
+    for (bool any = false; *needed != '\0';) {
+        if (!next_alternative(&needed, &r))
+            return false;
+        any |= (rights >> r & 1) != 0;
+        if (*needed == '\0')
+            return any;
     }
     return false;
 }
 
-struct role_kinds {
-    bool municipal;
-    bool operator;
+bool right_known(const char *needed) {
+    enum right r;
+    while (*needed != '\0') {
+        if (!next_alternative(&needed, &r))
+            return false;
+    }
+    return true;
+}
+
+struct roles {
+    right_mask most, usual;
+    enum role_reach reach;
+    size_t count;
 };
 
-static bool note_role(const char *word, void *arg) {
-    struct role_kinds *kinds = arg;
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-        if (strcmp(roles[i].role, word) == 0) {
-            kinds->municipal |= roles[i].municipal;
-            kinds->operator|= strcmp(word, "operator") == 0;
-            return true;
-        }
+static bool add_role(const char *word, void *arg) {
+    struct roles *all = arg;
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (strcmp(list[i].role, word) != 0)
+            continue;
+        if (all->count++ > 0 && all->reach != list[i].reach)
+            return false;
+        all->reach = list[i].reach;
+        all->most |= list[i].most;
+        all->usual |= list[i].usual;
+        return true;
     }
     return false;
 }
 
-bool rights_compatible(const char *text) {
-    struct role_kinds kinds = {0};
-    return each_word(text, note_role, &kinds) && !(kinds.municipal && kinds.operator);
+bool roles_rights(const char *text, right_mask *most, right_mask *usual, enum role_reach *reach) {
+    struct roles all = {0};
+    bool ok = each_word(text, add_role, &all) && all.count > 0;
+    *most = ok ? all.most : 0;
+    *usual = ok ? all.usual : 0;
+    *reach = all.reach;
+    return ok;
+}
+
+bool rights_separate(right_mask rights) {
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) {
+        if ((rights & R(apart[i].asks)) != 0 && (rights & R(apart[i].allows)) != 0)
+            return false;
+    }
+    return true;
 }

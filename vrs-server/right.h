@@ -1,10 +1,12 @@
-/* Rights: who may do what.  Rights belong to persons, function by function; a role is only a
- * default set given at the application.  Default deny: a route names its right (lib/route.h), a
- * session holds a mask, and an unknown right in stored data stops the start. */
+/* Rights: who may do what.  Rights belong to persons, function by function (C41); a role says how
+ * far a person reaches, and bounds what an application may ask for.  Default deny: a route names its
+ * right (lib/route.h), a session holds a mask, and an unknown right in stored data stops the start.
+ */
 #ifndef VRS_SERVER_RIGHT_H
 #define VRS_SERVER_RIGHT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* X(symbol, name) */
@@ -51,10 +53,28 @@ const char *right_name(enum right r);
 bool right_by_name(const char *name, enum right *out);
 /* Space-separated names; false on an unknown one. */
 bool right_mask_parse(const char *names, right_mask *out);
-/* site_staff municipal_staff municipal_approver system_client prefecture nation operator auditor;
- * false: no such role. */
-bool role_rights(const char *role, right_mask *out);
-/* Municipal and operator rights never in one account (C11). */
-bool rights_compatible(const char *roles);
+void right_mask_format(right_mask rights, char *out, size_t cap);
+/* Does the mask satisfy a route's right: NULL nothing needed, "a|b" either; an unknown name never. */
+bool right_allows(right_mask rights, const char *needed);
+bool right_known(const char *needed); /* every name of it is a right */
+
+/* How far a role reaches. */
+enum role_reach {
+    REACH_SITE,         /* the Internet side only */
+    REACH_MUNICIPALITY, /* one municipality, on its LG-WAN terminals */
+    REACH_PREFECTURE,   /* none: counts of one prefecture; scope = its two digits */
+    REACH_NATION,       /* none: counts of all */
+    REACH_AUDIT,        /* none: logs and proofs of the municipalities in its scope ("*": all) */
+    REACH_OPERATION     /* none at all: no business function */
+};
+
+/* The most that an application with these roles (space-separated) may ask for, what it gets when it
+ * names no rights, and how far they reach; false on an unknown role, a system client (a certificate,
+ * never a person), none, or roles that one account may not have together (C11): each reach is alone.
+ */
+bool roles_rights(const char *roles, right_mask *most, right_mask *usual, enum role_reach *reach);
+/* Who asks and who allows is never one person (C47): staff.manage and user.approve, erase and
+ * erase.approve, export and export.approve exclude each other. */
+bool rights_separate(right_mask rights);
 
 #endif

@@ -379,7 +379,7 @@ static enum vrs_err login_verdict(struct login *login, const struct tls_peer *pe
     right_mask rights;
     if (a->state != ACCOUNT_ACTIVE || strcmp(a->valid_until, today) < 0)
         return ERR_BAD_LOGIN;
-    if (!right_mask_parse(a->rights, &rights) || !rights_compatible(a->roles))
+    if (!account_sound(a, &rights))
         return ERR_FORBIDDEN;
     if (strcmp(a->municipality, peer->municipality) != 0)
         return ERR_OTHER_MUNICIPALITY;

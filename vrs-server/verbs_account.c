@@ -6,60 +6,38 @@
 #include "lib/clock.h"
 #include "lib/secret.h"
 #include "vrs-server/account.h"
+#include "vrs-server/password_rule.h"
 
-static bool words_known(const char *roles, right_mask *rights) {
-    char copy[128];
-    *rights = 0;
-    (void)snprintf(copy, sizeof copy, "%s", roles);
-    for (char *save, *w = strtok_r(copy, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save)) {
-        right_mask more;
-        if (!role_rights(w, &more))
-            return false;
-        *rights |= more;
-    }
-    return rights_compatible(roles);
-}
-
-static void rights_text(right_mask rights, char *out, size_t cap) {
-    out[0] = '\0';
-    for (int r = 0; r < RIGHT_COUNT; r++) {
-        size_t len = strlen(out);
-        if ((rights >> r & 1) != 0)
-            (void)snprintf(out + len, cap - len, "%s%s", len > 0 ? " " : "",
-                           right_name((enum right)r));
-    }
-}
-
+/* For the first approver of a municipality, and for those who belong to none: everybody else is
+ * filed and approved by the municipality's own people (accounts_api.c). */
 enum vrs_err verb_user_apply(struct control_call *c, struct partition *registry) {
     struct application a = {.state = APPLICATION_OPEN, .applied_ms = clock_now_ms()};
-    struct civil_date until;
-    right_mask rights, asked;
+    const char *field = NULL;
     char id[33];
     record_id_new(&a.id);
     CONTROL_SET(a.account.user, "user_id");
     CONTROL_SET(a.account.person_name, "person_name");
     CONTROL_SET(a.account.municipality, "municipality_code");
     CONTROL_SET(a.account.section, "section");
+    CONTROL_SET(a.account.unit, "unit");
     CONTROL_SET(a.account.roles, "roles");
+    CONTROL_SET(a.account.rights, "rights");
+    CONTROL_SET(a.account.scope, "scope");
     CONTROL_SET(a.account.valid_until, "valid_until");
     CONTROL_SET(a.applicant, "by");
-    if (a.account.user[0] == '\0' || a.account.person_name[0] == '\0' || a.applicant[0] == '\0' ||
-        strlen(control_text(c, "password")) < 12)
+    if (a.applicant[0] == '\0')
         return ERR_MISSING_FIELD;
-    if (clock_parse_date(a.account.valid_until, &until) != VRS_OK ||
-        !words_known(a.account.roles, &rights))
-        return ERR_BAD_FIELD;
-    if (until.days - clock_today_jst().days > 366)
-        return ERR_BAD_FIELD; /* C44 */
-    if (municipality_find(c->server->municipalities, a.account.municipality) == NULL)
-        return ERR_NO_SUCH_MUNICIPALITY;
-    if (control_text(c, "rights")[0] != '\0') {
-        if (!right_mask_parse(control_text(c, "rights"), &asked) || (asked & ~rights) != 0)
-            return ERR_BAD_FIELD;
-        rights = asked;
+    enum vrs_err e = VRS_OK;
+    if (control_text(c, "password")[0] != '\0') {
+        e = password_rule_check(
+            c->server->passwords, control_text(c, "password"), a.account.user,
+            municipality_find(c->server->municipalities, a.account.municipality));
+        if (e == VRS_OK)
+            e = crypto_password_hash(control_text(c, "password"), a.account.password_hash);
+        a.account.password_ms = clock_now_ms();
     }
-    rights_text(rights, a.account.rights, sizeof a.account.rights);
-    enum vrs_err e = crypto_password_hash(control_text(c, "password"), a.account.password_hash);
+    if (e == VRS_OK)
+        e = application_check(registry, &a, c->server->municipalities, &field);
     if (e == VRS_OK)
         e = application_put(registry, &a);
     if (e == VRS_OK)
@@ -69,6 +47,7 @@ enum vrs_err verb_user_apply(struct control_call *c, struct partition *registry)
     return e == VRS_OK ? control_answer(c, json_pack("{s:s}", "application_id", id)) : e;
 }
 
+/* Only where nobody of the municipality could (C22, C47). */
 enum vrs_err verb_user_approve(struct control_call *c, struct partition *registry) {
     struct record_id id;
     struct application a;
@@ -76,7 +55,11 @@ enum vrs_err verb_user_approve(struct control_call *c, struct partition *registr
         return ERR_NOT_FOUND;
     enum vrs_err e = application_get(registry, &id, &a);
     if (e == VRS_OK)
-        e = application_approve(registry, &a, control_text(c, "by"));
+        e = application_approve(registry, &a, c->server->municipalities, control_text(c, "by"),
+                                true);
+    if (e == ERR_FORBIDDEN)
+        e = application_approve(registry, &a, c->server->municipalities, control_text(c, "by"),
+                                false);
     if (e == VRS_OK)
         e = control_log(c, registry, a.account.user);
     secret_wipe(&a, sizeof a);
