@@ -10,11 +10,14 @@
  * transaction and only rollback or commit clear it; an answer about data (ERR_CONFLICT,
  * ERR_NOT_FOUND, ERR_STALE_VERSION) is not a failure. */
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/sqlite_file.h"
 #include "partitions/store.h"
@@ -658,6 +661,26 @@ static enum vrs_err sq_backup(struct store *s, const char *path, struct vrs_faul
     return sqlite_file_backup(s->file, path, fault);
 }
 
+static enum vrs_err sq_rewrite(struct store *s, const char *path, struct vrs_fault *fault) {
+    assert(!s->in_transaction);
+    if (sqlite_file_suspect(s->file))
+        return err_fail(fault, ERR_STORAGE, "recovery comes first");
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_fail(fault, errno == EEXIST ? ERR_CONFLICT : ERR_STORAGE, "create %s", path);
+    char *sql = sqlite3_mprintf("VACUUM INTO %Q", path);
+    (void)sqlite3_limit(sqlite_file_db(s->file), SQLITE_LIMIT_ATTACHED, 1); /* the new file */
+    enum vrs_err e = sql == NULL ? ERR_MEMORY : sqlite_file_exec(s->file, sql, fault);
+    (void)sqlite3_limit(sqlite_file_db(s->file), SQLITE_LIMIT_ATTACHED, 0);
+    sqlite3_free(sql);
+    if (e == VRS_OK && fsync(fd) != 0)
+        e = err_fail(fault, ERR_STORAGE, "sync %s", path);
+    (void)close(fd);
+    if (e != VRS_OK)
+        (void)unlink(path);
+    return e;
+}
+
 static enum vrs_err sq_describe(struct store *s, struct buffer *out) {
     if (sqlite_file_db(s->file) == NULL)
         return ERR_STORAGE;
@@ -701,6 +724,7 @@ const struct store_engine store_sqlite = {
     .meta_get = sq_meta_get,
     .meta_set = sq_meta_set,
     .backup = sq_backup,
+    .rewrite = sq_rewrite,
     .describe = sq_describe,
     .last_fault = sq_last_fault,
     .favour = sq_favour,
