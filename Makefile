@@ -52,7 +52,7 @@ TESTLIB := $(BUILD)/libtest.a
 
 tablet-api_SRC := $(call src,tablet-api/*.c)
 tablet-api_LIB := $(OCR) $(VRS)
-vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c)
+vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c vrs-server/signer/client.c)
 # line.c is what both ends of the line say, proof.c what both ends of a receipt check.
 vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c tablet-api/proof.c))
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
@@ -60,13 +60,16 @@ vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c)
 vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrs-number_SRC := $(filter-out vrs-server/number/client.c,$(call src,vrs-server/number/*.c))
 vrs-number_LIB := $(PARTITIONS) $(OCR) $(VRS)
+vrs-signer_SRC := $(filter-out vrs-server/signer/client.c,$(call src,vrs-server/signer/*.c))
+vrs-signer_SRC += $(if $(vrs-signer_SRC),$(wildcard tablet-api/proof.c))
+vrs-signer_LIB := $(VRS)
 ocr-ingest_SRC := $(call src,ocr-ingest/main.c ocr-ingest/feed*.c)
 ocr-ingest_LIB := $(OCR) $(VRS)
 vrs-load_SRC := $(call src,tests/load/*.c)
 vrs-load_LIB := $(PARTITIONS) $(OCR) $(VRS)
 
 # A program whose main.c is not there is left out.
-PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number ocr-ingest vrs-load,\
+PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer ocr-ingest vrs-load,\
   $(if $(filter %/main.c,$($(p)_SRC)),$(p)))
 
 # One program each. Their first ten lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects

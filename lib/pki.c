@@ -178,6 +178,25 @@ out:
     return e;
 }
 
+/* The certificate of `key`, signed by the authority; `names`: subjectAltName of a server, NULL for a
+ * client.  New, NULL on failure. */
+static X509 *sign_cert(X509 *ca, EVP_PKEY *ca_key, const struct pki_subject *subject, EVP_PKEY *key,
+                       const char *names, int days) {
+    X509 *cert = new_cert(subject, key, days);
+    if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(ca)) != 1 ||
+        !add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") ||
+        !add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") ||
+        !add_extension(cert, ca, NID_ext_key_usage, names != NULL ? "serverAuth" : "clientAuth") ||
+        !add_extension(cert, ca, NID_subject_key_identifier, "hash") ||
+        !add_extension(cert, ca, NID_authority_key_identifier, "keyid:always") ||
+        (names != NULL && !add_extension(cert, ca, NID_subject_alt_name, names)) ||
+        X509_sign(cert, ca_key, EVP_sha256()) <= 0) {
+        X509_free(cert);
+        return NULL;
+    }
+    return cert;
+}
+
 enum vrs_err pki_make_cert(const char *ca_cert_file, const char *ca_key_file,
                            const struct pki_subject *subject, const char *addresses, int days,
                            const char *cert_file, const char *key_file, struct vrs_fault *fault) {
@@ -195,16 +214,9 @@ enum vrs_err pki_make_cert(const char *ca_cert_file, const char *ca_key_file,
         goto out;
     }
     key = EVP_EC_gen("P-256");
-    cert = key != NULL ? new_cert(subject, key, days) : NULL;
-    if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(ca)) != 1 ||
-        !add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") ||
-        !add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") ||
-        !add_extension(cert, ca, NID_ext_key_usage,
-                       addresses != NULL ? "serverAuth" : "clientAuth") ||
-        !add_extension(cert, ca, NID_subject_key_identifier, "hash") ||
-        !add_extension(cert, ca, NID_authority_key_identifier, "keyid:always") ||
-        (addresses != NULL && !add_extension(cert, ca, NID_subject_alt_name, names)) ||
-        X509_sign(cert, ca_key, EVP_sha256()) <= 0) {
+    cert = key != NULL ? sign_cert(ca, ca_key, subject, key, addresses != NULL ? names : NULL, days)
+                       : NULL;
+    if (cert == NULL) {
         e = fail(fault, "make", cert_file);
         goto out;
     }
@@ -260,25 +272,65 @@ out:
     return e;
 }
 
-enum vrs_err pki_cert_info(const char *cert_file, char serial[48], int64_t *not_after_ms,
-                           struct vrs_fault *fault) {
+static bool cert_info(X509 *cert, char serial[48], int64_t *not_after_ms) {
     struct tm tm;
-    X509 *cert = NULL;
-    enum vrs_err e = read_cert(cert_file, &cert, fault);
-
-    if (e != VRS_OK)
-        return e;
     const ASN1_INTEGER *number = X509_get0_serialNumber(cert);
     int n = ASN1_STRING_length(number);
     const unsigned char *p = ASN1_STRING_get0_data(number);
-    if (n <= 0 || n > 23 || ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1) {
-        e = err_fail(fault, ERR_CORRUPT, "serial or end of %s", cert_file);
-        goto out;
-    }
+    if (n <= 0 || n > 23 || ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+        return false;
     for (int i = 0; i < n; i++)
         (void)snprintf(serial + 2 * (size_t)i, 3, "%02x", p[i]);
     *not_after_ms = (int64_t)timegm(&tm) * 1000;
-out:
+    return true;
+}
+
+enum vrs_err pki_cert_info(const char *cert_file, char serial[48], int64_t *not_after_ms,
+                           struct vrs_fault *fault) {
+    X509 *cert = NULL;
+    enum vrs_err e = read_cert(cert_file, &cert, fault);
+    if (e == VRS_OK && !cert_info(cert, serial, not_after_ms))
+        e = err_fail(fault, ERR_CORRUPT, "serial or end of %s", cert_file);
     X509_free(cert);
+    return e;
+}
+
+enum vrs_err pki_sign_request(const char *ca_cert_file, const char *ca_key_file,
+                              const char *request_pem, size_t request_len,
+                              const struct pki_subject *subject, int days, struct buffer *out,
+                              char serial[48], int64_t *not_after_ms, struct vrs_fault *fault) {
+    X509 *ca = NULL, *cert = NULL;
+    EVP_PKEY *ca_key = NULL;
+    BIO *in = NULL, *pem = BIO_new(BIO_s_mem());
+    X509_REQ *request = NULL;
+    char *text, hash[65];
+    enum vrs_err e = read_cert(ca_cert_file, &ca, fault);
+    if (e == VRS_OK)
+        e = read_key(ca_key_file, &ca_key, fault);
+    if (e != VRS_OK)
+        goto out;
+    e = pki_request_key(request_pem, request_len, hash);
+    if (e != VRS_OK) {
+        e = err_fail(fault, e, "the request does not verify, or its key is too weak");
+        goto out;
+    }
+    in = BIO_new_mem_buf(request_pem, (int)request_len);
+    request = in != NULL ? PEM_read_bio_X509_REQ(in, NULL, NULL, NULL) : NULL;
+    EVP_PKEY *key = request != NULL ? X509_REQ_get0_pubkey(request) : NULL;
+    cert = key != NULL ? sign_cert(ca, ca_key, subject, key, NULL, days) : NULL;
+    if (cert == NULL || pem == NULL || PEM_write_bio_X509(pem, cert) != 1 ||
+        !cert_info(cert, serial, not_after_ms)) {
+        e = fail(fault, "sign a request by", ca_cert_file);
+        goto out;
+    }
+    long n = BIO_get_mem_data(pem, &text);
+    e = n > 0 && buffer_put(out, text, (size_t)n) ? VRS_OK : ERR_TOO_LARGE;
+out:
+    X509_REQ_free(request);
+    BIO_free(in);
+    BIO_free(pem);
+    X509_free(cert);
+    X509_free(ca);
+    EVP_PKEY_free(ca_key);
     return e;
 }

@@ -1,6 +1,6 @@
 /* Making certificates for a development stack and for terminals: P-256 keys, short chains.
  *
- * vrsctl and tests only; no daemon links it in but vrs-server (terminal enrolment). */
+ * vrsctl, tests, and of the daemons vrs-signer alone (certificates of enrolled terminals). */
 #ifndef VRS_LIB_PKI_H
 #define VRS_LIB_PKI_H
 
@@ -47,5 +47,14 @@ VRS_CHECK enum vrs_err pki_make_request(const char *key_file, const char *name, 
 VRS_CHECK enum vrs_err pki_request_key(const char *pem, size_t len, char hash[65]);
 VRS_CHECK enum vrs_err pki_cert_key(const char *pem, size_t len, char hash[65]);
 VRS_CHECK enum vrs_err pki_cert_fingerprint(const char *pem, size_t len, char hash[65]);
+
+/* Signs the key of a PKCS#10 request (PEM) as a client certificate and appends it as PEM.  Subject,
+ * days and extensions are the caller's: the request gives only its key, and the proof that its
+ * maker has the private half.  ERR_BAD_FIELD as pki_request_key.  (pki.c) */
+VRS_CHECK enum vrs_err pki_sign_request(const char *ca_cert_file, const char *ca_key_file,
+                                        const char *request_pem, size_t request_len,
+                                        const struct pki_subject *subject, int days,
+                                        struct buffer *out, char serial[48], int64_t *not_after_ms,
+                                        struct vrs_fault *fault);
 
 #endif

@@ -52,5 +52,6 @@ struct signer_key {
     uint8_t key[CRYPTO_ED25519_BYTES];
 };
 VRS_CHECK enum vrs_err signer_keys(struct signer_client *c, struct signer_key *out, size_t *count);
+VRS_CHECK enum vrs_err signer_status(struct signer_client *c, struct buffer *text);
 
 #endif

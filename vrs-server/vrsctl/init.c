@@ -91,10 +91,18 @@ static enum vrs_err make_authorities(const char *dir, struct vrs_fault *fault) {
     return e;
 }
 
+/* The terminals' authorities are vrs-signer's. */
+static struct pki_paths authority_paths(const char *dir, const char *ca) {
+    struct pki_paths p = pki_paths(dir, ca);
+    if (strcmp(ca, "ca-tablets") == 0 || strcmp(ca, "ca-lgwan") == 0)
+        (void)snprintf(p.key, sizeof p.key, "%s/signer-keys/%s.key", dir, ca);
+    return p;
+}
+
 static enum vrs_err issue(const char *dir, const char *ca, const char *file,
                           const struct pki_subject *subject, const char *addresses, int days,
                           struct vrs_fault *fault) {
-    struct pki_paths by = pki_paths(dir, ca), p = pki_paths(dir, file);
+    struct pki_paths by = authority_paths(dir, ca), p = pki_paths(dir, file);
     return pki_make_cert(by.cert, by.key, subject, addresses, days, p.cert, p.key, fault);
 }
 
@@ -167,6 +175,8 @@ int vrsctl_init(int argc, char **argv) {
     if (e == VRS_OK)
         e = make_servers(dir, word(argc, argv, "server", "127.0.0.1,localhost"),
                          word(argc, argv, "inside", "127.0.0.2"), begins_ms, &fault);
+    if (e == VRS_OK)
+        e = vrsctl_signer_make(dir, &fault);
     if (e != VRS_OK)
         return fail(&fault);
     (void)printf("keys and certificates are in %s\n", dir);

@@ -16,6 +16,8 @@ enum { MAX_REPLY_BYTES = 16 << 20, MAX_SECRET_BYTES = 512 };
 static const char usage[] =
     "usage: vrsctl init DIR [server=ADDRESSES] [inside=ADDRESSES] [valid_from=YYYY-MM-DD]\n"
     "       vrsctl municipalities FILE.csv\n"
+    "       vrsctl signer.init DIR             what a stack made before vrs-signer lacks\n"
+    "       vrsctl signer.new-key KEYS_DIR     the next log key; restart vrs-signer\n"
     "       vrsctl -s CONTROL.SOCK COMMAND [name=value ...]\n"
     "\n"
     "commands (a value of - is read from standard input, for passwords):\n"
@@ -135,6 +137,10 @@ int main(int argc, char **argv) {
     log_init("vrsctl", LOG_WARN);
     if (argc >= 3 && strcmp(argv[1], "init") == 0)
         return vrsctl_init(argc - 2, argv + 2);
+    if (argc == 3 && strcmp(argv[1], "signer.init") == 0)
+        return vrsctl_signer_init(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "signer.new-key") == 0)
+        return vrsctl_signer_new_key(argv[2]);
     if (argc == 3 && strcmp(argv[1], "municipalities") == 0)
         return municipalities(argv[2]);
     if (argc >= 4 && strcmp(argv[1], "-s") == 0) {

@@ -9,6 +9,12 @@
  * listens.  `request` is stolen. */
 VRS_CHECK enum vrs_err vrsctl_call(const char *socket_path, json_t *request, json_t **reply);
 
+/* vrs-signer's folders below `dir`, its first log key, and the terminals' authorities moved there.
+ * What is there stays: an older stack gets what it lacks. */
+VRS_CHECK enum vrs_err vrsctl_signer_make(const char *dir, struct vrs_fault *fault);
+int vrsctl_signer_init(const char *dir);
+int vrsctl_signer_new_key(const char *keys_dir); /* the next log key; the old ones stay */
+
 /* Each takes the words after its name; returns the exit status. */
 int vrsctl_init(int argc, char **argv);
 int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv);
