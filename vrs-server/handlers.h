@@ -38,8 +38,9 @@ void inquiries_sweep(struct server *server); /* every minute: results whose time
 void held_list_get(struct http_request *rq);
 void held_approve(struct http_request *rq);
 void held_refuse(struct http_request *rq);
-/* records.c: provisions and the access log */
+/* records.c */
 void provisions_list(struct http_request *rq);
+/* log_list.c */
 void access_log_list(struct http_request *rq);
 void access_log_resident(struct http_request *rq);
 /* certificates.c */

@@ -1,10 +1,11 @@
-/* What a municipality may read of its own records: 情報提供等の記録 and the access log.  Reading
- * either is itself an entry. */
+/* 情報提供等の記録: what was provided to other municipalities and by them.  Reading it is itself an
+ * entry. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/csv.h"
+#include "lib/text.h"
 #include "partitions/exchange.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/request.h"
@@ -17,11 +18,15 @@ struct page {
     struct buffer *csv; /* NULL: JSON */
     uint64_t last;
     uint64_t count;
+    struct record_id subject[PAGE]; /* the persons shown */
+    size_t subjects;
 };
 
-static uint64_t cursor_of(struct inside_request *in) {
+static enum vrs_err cursor_of(struct inside_request *in, uint64_t *out) {
     const char *after = http_query(in->rq, "after");
-    return after != NULL ? strtoull(after, NULL, 10) : 0;
+    *out = 0;
+    return after == NULL || (text_u64(&after, INT64_MAX, out) && *after == '\0') ? VRS_OK
+                                                                                 : ERR_BAD_REQUEST;
 }
 
 static bool wants_csv(struct inside_request *in) {
@@ -52,6 +57,8 @@ static enum vrs_err add_provision(const struct provision *v, void *arg) {
     const char *side = v->asked_here ? "asked" : "provided";
     page->last = v->sequence;
     page->count++;
+    if (v->has_person && page->subjects < PAGE)
+        page->subject[page->subjects++] = v->person;
     if (page->csv != NULL) {
         const char *cells[] = {sequence,     at,          side,          v->other,
                                v->addressee, v->purpose,  v->basis_kind, v->basis_document,
@@ -72,15 +79,18 @@ static enum vrs_err provisions_run(struct inside_request *in, struct partition *
                                          "宛名番号", "事務", "根拠区分", "根拠文書",
                                          "担当者",   "端末", "結果",     "件数"};
     struct page page = {.rows = json_array()};
+    uint64_t after;
+    enum vrs_err e = cursor_of(in, &after);
     if (wants_csv(in)) {
         page.csv = &in->answer;
         csv_write_bom(page.csv, CSV_FOR_PEOPLE);
         csv_write_row(page.csv, CSV_FOR_PEOPLE, header, sizeof header / sizeof *header);
     }
-    enum vrs_err e = provisions_read(p, cursor_of(in), page.csv != NULL ? UINT64_MAX / 2 : PAGE,
-                                     add_provision, &page);
     if (e == VRS_OK)
-        e = inside_log(in, p, NULL, NULL, 0, page.count, "ok", NULL);
+        e = provisions_read(p, after, page.csv != NULL ? UINT64_MAX / 2 : PAGE, add_provision,
+                            &page);
+    if (e == VRS_OK)
+        e = inside_log(in, p, NULL, page.subject, page.subjects, page.count, "ok", NULL);
     if (e == VRS_OK)
         e = end_page(in, &page, "provisions");
     json_decref(page.rows);
@@ -91,64 +101,4 @@ void provisions_list(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     in->act = "provision.list";
     inside_run(in, provisions_run);
-}
-
-/* --- access log --- */
-
-static enum vrs_err add_entry(const struct log_read *r, void *arg) {
-    struct page *page = arg;
-    char at[25];
-    clock_format_rfc3339(r->at_ms, at);
-    page->last = r->seq;
-    page->count++;
-    json_t *o =
-        json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}", "sequence",
-                  (json_int_t)r->seq, "at", at, "user", r->user, "section", r->section, "terminal",
-                  r->terminal, "source", r->source, "act", r->act, "purpose", r->purpose, "result",
-                  r->result, "addressee_number", r->addressee, "four_items", r->four_items,
-                  "detail", r->detail, "count", (json_int_t)r->count);
-    return o != NULL && json_array_append_new(page->rows, o) == 0 ? VRS_OK : ERR_MEMORY;
-}
-
-static enum vrs_err log_run(struct inside_request *in, struct partition *p) {
-    struct page page = {.rows = json_array()};
-    enum vrs_err e = access_log_read(p, cursor_of(in), PAGE, add_entry, &page);
-    if (e == VRS_OK)
-        e = inside_log(in, p, NULL, NULL, 0, page.count, "ok", NULL);
-    if (e == VRS_OK)
-        e = end_page(in, &page, "entries");
-    json_decref(page.rows);
-    return e;
-}
-
-void access_log_list(struct http_request *rq) {
-    struct inside_request *in = inside_of(rq);
-    in->act = "log.read";
-    inside_run(in, log_run);
-}
-
-static enum vrs_err log_resident_run(struct inside_request *in, struct partition *p) {
-    struct record_id id;
-    struct person person;
-    struct page page = {.rows = json_array()};
-    memset(&person, 0, sizeof person);
-    enum vrs_err e = inside_id(in, "id", &id);
-    if (e == VRS_OK)
-        e = person_get(p, &id, &person);
-    if (e == VRS_OK)
-        e = access_log_of_person(p, &id, add_entry, &page);
-    if (e == VRS_OK)
-        e = inside_log(in, p, &person, &person.id, 1, page.count, "ok", NULL);
-    page.count = 0; /* all of them: no next page */
-    if (e == VRS_OK)
-        e = end_page(in, &page, "entries");
-    json_decref(page.rows);
-    person_wipe(&person);
-    return e;
-}
-
-void access_log_resident(struct http_request *rq) {
-    struct inside_request *in = inside_of(rq);
-    in->act = "log.read_person";
-    inside_run(in, log_resident_run);
 }

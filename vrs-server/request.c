@@ -13,6 +13,9 @@
 #include "vrs-server/line_out.h"
 #include "vrs-server/refusals.h"
 
+const struct record_id inside_everybody = {.bytes = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                                     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                                     0xff}};
 static const char default_purpose[] = "vaccination_record"; /* 予防接種事務 */
 
 enum { ANSWER_MAX_BYTES = 64 << 20 };
@@ -68,6 +71,7 @@ static void answer_reset(struct inside_request *in) {
     in->status = 200;
     in->etag = 0;
     in->location[0] = '\0';
+    in->next[0] = '\0';
     in->detail_ja[0] = '\0';
     in->failed = VRS_OK;
     in->kick_line = false;
@@ -324,6 +328,12 @@ void inside_answer(struct inside_request *in, enum vrs_err e) {
     }
     if (in->location[0] != '\0')
         http_set_header(rq, "Location", in->location);
+    if (in->next[0] != '\0') {
+        const char *link =
+            arena_printf(http_arena(rq), "<%s?after=%s>; rel=\"next\"", http_path(rq), in->next);
+        if (link != NULL)
+            http_set_header(rq, "Link", link);
+    }
     const char *type = in->content_type != NULL ? in->content_type : "application/json";
     int status = in->status;
     struct parting last = inside_retire(in);

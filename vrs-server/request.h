@@ -42,6 +42,7 @@ struct inside_request {
     struct buffer answer;
     uint64_t etag; /* 0: none */
     char location[120];
+    char next[24]; /* cursor of a list that is no JSON: Link rel="next" */
     /* why not (set by run when it returns an error; both optional) */
     char detail_ja[400];
     json_t *problem_extra; /* owned */
@@ -78,6 +79,8 @@ void inside_step(struct inside_request *in, const char *municipality, unsigned p
                  inside_fn *run, inside_done_fn *done);
 /* Ends the request: in->answer, or the problem for `e`. */
 void inside_answer(struct inside_request *in, enum vrs_err e);
+/* The subject of acts on the whole register (an export): found in every person's list. */
+extern const struct record_id inside_everybody;
 /* Appends the one log entry of a request. */
 VRS_CHECK enum vrs_err inside_log(struct inside_request *in, struct partition *p,
                                   const struct person *person, const struct record_id *subjects,

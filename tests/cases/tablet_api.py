@@ -108,7 +108,7 @@ def logins(side, inside):
     tap.ok(0.5 < min(unknown) / min(known) < 2, "C24 unknown users take the same time",
            f"{min(known):.4f} {min(unknown):.4f}")
     events = [e for e in inside.seen if e["kind"] == EVENT]
-    tap.ok(len(events) >= 10 and {e["municipality"] for e in events} == {"131032", "462012"},
+    tap.ok(len(events) >= 10 and {"131032", "462012"} <= {e["municipality"] for e in events},
            "C65 log-ins and refusals travel inwards, to the town of the terminal",
            {e["municipality"] for e in events})
 
