@@ -76,10 +76,9 @@ void crypto_sha256(const void *p, size_t n, uint8_t out[CRYPTO_HASH_BYTES]) {
     need(EVP_Digest(p, n, out, NULL, algo.sha256, NULL) == 1, "sha256");
 }
 
-void crypto_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
-                        uint8_t out[CRYPTO_HASH_BYTES]) {
+static void hmac(char *digest, const void *key, size_t key_len, const void *p, size_t n,
+                 uint8_t *out, size_t out_len) {
     prepare();
-    char digest[] = "SHA256";
     const OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
         OSSL_PARAM_construct_end(),
@@ -88,10 +87,22 @@ void crypto_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n
     size_t len = 0;
     EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(algo.hmac);
     need(ctx != NULL && EVP_MAC_init(ctx, key_len == 0 ? &none : key, key_len, params) == 1 &&
-             EVP_MAC_update(ctx, p, n) == 1 &&
-             EVP_MAC_final(ctx, out, &len, CRYPTO_HASH_BYTES) == 1 && len == CRYPTO_HASH_BYTES,
+             EVP_MAC_update(ctx, p, n) == 1 && EVP_MAC_final(ctx, out, &len, out_len) == 1 &&
+             len == out_len,
          "hmac");
     EVP_MAC_CTX_free(ctx);
+}
+
+void crypto_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
+                        uint8_t out[CRYPTO_HASH_BYTES]) {
+    char digest[] = "SHA256";
+    hmac(digest, key, key_len, p, n, out, CRYPTO_HASH_BYTES);
+}
+
+void crypto_hmac_sha1(const void *key, size_t key_len, const void *p, size_t n,
+                      uint8_t out[CRYPTO_SHA1_BYTES]) {
+    char digest[] = "SHA1";
+    hmac(digest, key, key_len, p, n, out, CRYPTO_SHA1_BYTES);
 }
 
 void crypto_hkdf(const void *ikm, size_t ikm_len, const void *salt, size_t salt_len,

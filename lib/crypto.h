@@ -20,6 +20,7 @@ enum {
     CRYPTO_NONCE_BYTES = 24,
     CRYPTO_TAG_BYTES = 16,
     CRYPTO_HASH_BYTES = 32,
+    CRYPTO_SHA1_BYTES = 20,
     CRYPTO_SEAL_OVERHEAD = CRYPTO_NONCE_BYTES + CRYPTO_TAG_BYTES,
     CRYPTO_X25519_BYTES = 32,
     CRYPTO_ED25519_BYTES = 32,
@@ -34,6 +35,9 @@ void crypto_uuid4(char out[37]); /* random UUIDv4, lower case, NUL-terminated */
 void crypto_sha256(const void *p, size_t n, uint8_t out[CRYPTO_HASH_BYTES]);
 void crypto_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
                         uint8_t out[CRYPTO_HASH_BYTES]);
+/* One-time codes only (RFC 6238). */
+void crypto_hmac_sha1(const void *key, size_t key_len, const void *p, size_t n,
+                      uint8_t out[CRYPTO_SHA1_BYTES]);
 /* HKDF-SHA-256 (RFC 5869) to 32 bytes. */
 void crypto_hkdf(const void *ikm, size_t ikm_len, const void *salt, size_t salt_len,
                  const char *info, struct secret_key *out);

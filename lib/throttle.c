@@ -88,3 +88,7 @@ void throttle_take_back(struct throttle *t, const char *name) {
     if (s->count > 0)
         s->count--;
 }
+
+void throttle_clear(struct throttle *t, const char *name) {
+    slot_of(t, name)->count = 0;
+}

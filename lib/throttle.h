@@ -15,6 +15,7 @@ void throttle_close(struct throttle **t);
 /* Would one more try be allowed now?  *retry_ms (may be NULL): when not, how long to wait. */
 bool throttle_allows(struct throttle *t, const char *name, int64_t *retry_ms);
 void throttle_count(struct throttle *t, const char *name);     /* a try was made (or failed) */
+void throttle_clear(struct throttle *t, const char *name);     /* as if none had been made */
 void throttle_take_back(struct throttle *t, const char *name); /* a counted try was none */
 
 #endif
