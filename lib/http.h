@@ -36,6 +36,14 @@ struct http_limits {      /* zero means the default in brackets */
     size_t connections;   /* 12000; above it the oldest idle is closed, else refused */
 };
 
+/* What happens below a request and somebody may want to count. */
+enum http_trouble {
+    HTTP_TROUBLE_HANDSHAKE, /* TLS failed: no certificate, one of another authority, no common suite */
+    HTTP_TROUBLE_MALFORMED, /* a head that is no HTTP, or over the limits */
+    HTTP_TROUBLE_SLOW,   /* ended by a deadline: handshake, head, body, or a reader that stopped */
+    HTTP_TROUBLE_CROWDED /* a connection ended because there are too many */
+};
+
 struct http_listener_options {
     const char *name;             /* "terminals", "public", "line", "lgwan", "admin" */
     const char *address;          /* numeric; never 0.0.0.0 or :: unless allow_any */
@@ -50,6 +58,8 @@ struct http_listener_options {
     /* Answers a request for which there is no route (ERR_NOT_FOUND, ERR_NO_METHOD; http_route is
      * NULL then), so that the program can put it on record.  NULL: the plain problem. */
     void (*unrouted)(struct http_request *rq, enum vrs_err e);
+    /* Told of each trouble, on the loop; `address` of the peer, `why` in English. NULL: nobody. */
+    void (*trouble)(void *arg, enum http_trouble what, const char *address, const char *why);
     void *arg; /* http_arg() of its requests */
 };
 

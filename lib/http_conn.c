@@ -63,6 +63,20 @@ static size_t head_watermark(const struct http_conn *c) {
     return c->listener->o.limits.header_bytes + HTTP_SLACK_BYTES;
 }
 
+static void tell(const struct http_conn *c, enum http_trouble what, const char *why) {
+    const struct http_listener_options *o = &c->listener->o;
+    if (o->trouble != NULL && !c->listener->closing)
+        o->trouble(o->arg, what, c->address, why);
+}
+
+/* A handshake that failed by what was said in it; who only went away again is no trouble. */
+static void tell_handshake(struct http_conn *c) {
+    unsigned long code = bufferevent_get_openssl_error(c->bev);
+    const char *why = code != 0 ? ERR_reason_error_string(code) : NULL;
+    if (code != 0)
+        tell(c, HTTP_TROUBLE_HANDSHAKE, why != NULL ? why : "TLS");
+}
+
 /* --- the end, whoever brings it about --- */
 
 static void on_close(struct evhttp_connection *evcon, void *arg) {
@@ -73,6 +87,8 @@ static void on_close(struct evhttp_connection *evcon, void *arg) {
     (void)evcon;
     log_event(LOG_DEBUG, "http.closed", LF_STR("listener", l->name),
               LF_STR("reason", c->reason != NULL ? c->reason : "peer"));
+    if (c->ssl != NULL && c->state == CONN_HANDSHAKE && !SSL_is_init_finished(c->ssl))
+        tell_handshake(c);
     (void)evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->input_cb);
     (void)event_del(&c->later);
     TAILQ_REMOVE(&l->list[c->state], c, link);
@@ -129,6 +145,7 @@ static void refuse(struct http_conn *c, const struct vrs_fault *why) {
     log_event(LOG_DEBUG, "http.refused", LF_STR("listener", c->listener->name), LF_ERR(why->err),
               LF_STR("why", why->text));
     c->reason = "refused";
+    tell(c, HTTP_TROUBLE_MALFORMED, why->text);
     c->raw = 0;
     if (c->rq != NULL)
         request_free(c->rq);
@@ -453,6 +470,7 @@ void conn_attach(struct http_conn *c) {
     s->by_fd[c->fd] = c;
     if (c->surplus) {
         metric_add(&m_overdue, 1);
+        tell(c, HTTP_TROUBLE_CROWDED, "cap");
         conn_end(c, "cap");
     }
 }
@@ -484,6 +502,7 @@ struct bufferevent *conn_new(struct http_listener *l) {
         struct http_conn *oldest = TAILQ_FIRST(&l->list[CONN_IDLE]);
         if (oldest != NULL && oldest->evcon != NULL) {
             metric_add(&m_overdue, 1);
+            tell(oldest, HTTP_TROUBLE_CROWDED, "cap");
             conn_end(oldest, "cap");
         } else {
             c->surplus = true;
@@ -528,8 +547,10 @@ static void overdue(struct http_conn *c) {
             return;
         }
     }
-    if (c->state != CONN_IDLE && c->state != CONN_LINGER)
+    if (c->state != CONN_IDLE && c->state != CONN_LINGER) {
         metric_add(&m_overdue, 1);
+        tell(c, HTTP_TROUBLE_SLOW, names[c->state]);
+    }
     conn_end(c, names[c->state]);
 }
 

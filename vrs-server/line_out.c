@@ -14,10 +14,12 @@
 #include "partitions/exchange.h"
 #include "tablet-api/line.h"
 #include "vrs-server/act.h"
+#include "vrs-server/alert.h"
 #include "vrs-server/apply.h"
 #include "vrs-server/line_outcomes.h"
 #include "vrs-server/line_queries.h"
 #include "vrs-server/snapshot.h"
+#include "vrs-server/watch.h"
 
 /* Invariants:
  *  L1  an entry is offered by the inbox until its outcome is durable there; we may see it again
@@ -141,7 +143,7 @@ static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const st
 
 /* One entry for each event, however often it is offered (L1): its receipt is kept like the key of a
  * request. */
-static enum vrs_err run_event(struct partition *p, const struct line_entry *e,
+static enum vrs_err run_event(struct batch *b, struct partition *p, const struct line_entry *e,
                               const struct buffer *text, struct line_result *result) {
     struct line_event ev;
     struct idempotent first = {0};
@@ -170,7 +172,11 @@ static enum vrs_err run_event(struct partition *p, const struct line_entry *e,
         (void)snprintf(detail + n, sizeof detail - n, " more=%llu", (unsigned long long)ev.more);
     }
     err = access_log_append(p, &entry, NULL);
-    return err == VRS_OK ? idempotency_keep(p, key, "", 0, 200, NULL, 0) : err;
+    if (err == VRS_OK)
+        err = idempotency_keep(p, key, "", 0, 200, NULL, 0);
+    if (err == VRS_OK && b->replay == NULL)
+        watch_event(b->line->server, partition_code(p), &ev);
+    return err;
 }
 
 /* One entry.  What cannot be opened or read stays pending outside and raises an alarm: it is never
@@ -193,11 +199,12 @@ static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, st
     else if (err == VRS_OK && e->kind == LINE_CANCEL)
         err = run_cancel(l, p, e, text, tally, result);
     else if (err == VRS_OK)
-        err = run_event(p, e, text, result);
+        err = run_event(b, p, e, text, result);
     if (err == ERR_TAMPERED || err == ERR_CORRUPT) {
         log_event(LOG_ERROR, "line.entry_unreadable", LF_HEX("receipt", e->receipt, 16),
                   LF_ERR(err));
         metric_add(&unreadable, 1);
+        alert_note(l->server, "line_unreadable", "tablet-api");
         result->outcome = LINE_PENDING;
         err = VRS_OK;
     }
@@ -259,6 +266,8 @@ static void batch_done(struct pool_job *job) {
     }
     if (job->err != VRS_OK) { /* L2 */
         log_fault(LOG_ERROR, "line.batch_failed", &job->fault);
+        if (job->err == ERR_STORAGE || job->err == ERR_UNKNOWN)
+            alert_note(l->server, "storage_failing", job->municipality);
         batch_put_off(b);
         return;
     }
@@ -332,6 +341,7 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
         metric_add(&unreadable, 1);
+        alert_note(s->line->server, "line_unreadable", "tablet-api");
         s->count++;
         s->last_seq = e->seq > s->last_seq ? e->seq : s->last_seq;
         return VRS_OK;

@@ -31,6 +31,7 @@
 #include "vrs-server/session.h"
 #include "vrs-server/sweep.h"
 #include "vrs-server/terminal_list.h"
+#include "vrs-server/watch.h"
 
 #define STR(name, def, help)                                                                       \
     { #name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help }
@@ -265,6 +266,7 @@ static enum vrs_err listen_lgwan(struct server *s, struct tls_server **tls,
                                                 .limits = {.connections = 4000},
                                                 .gate = session_gate,
                                                 .unrouted = session_unrouted,
+                                                .trouble = watch_trouble,
                                                 .arg = s};
     e = http_listen(s->http, &lgwan, &listener, fault);
     static struct admin_options admin = {.program = "vrs-server", .ready = is_ready};

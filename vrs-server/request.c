@@ -12,6 +12,7 @@
 #include "partitions/person.h"
 #include "vrs-server/line_out.h"
 #include "vrs-server/refusals.h"
+#include "vrs-server/watch.h"
 
 const struct record_id inside_everybody = {.bytes = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -62,6 +63,8 @@ enum vrs_err inside_log(struct inside_request *in, struct partition *p, const st
     };
     enum vrs_err e = access_log_append(p, &entry, NULL);
     in->entry_made = e == VRS_OK;
+    (void)snprintf(in->logged_result, sizeof in->logged_result, "%s", result);
+    in->logged_count = count;
     return e;
 }
 
@@ -312,6 +315,7 @@ void inside_answer(struct inside_request *in, enum vrs_err e) {
     struct http_request *rq = in->rq;
     if (e == VRS_OK && in->answer.failed)
         e = ERR_MEMORY;
+    watch_answer(in, e);
     if (e != VRS_OK) {
         if (err_status(e) >= 500)
             log_fault(LOG_ERROR, "request.failed", &in->job.fault);

@@ -49,12 +49,14 @@ struct inside_request {
     void *own;             /* the module's state, from http_arena */
     inside_fn *run;
     inside_done_fn *done;
-    enum vrs_err failed;  /* what run returned, when a log entry was kept for it */
-    bool entry_made;      /* by the present run */
-    bool entry_kept;      /* an earlier step's entry is committed */
-    bool kick_line;       /* outcomes changed: hand them over after the commit */
-    enum vrs_err refusal; /* inside_refuse */
-    uint64_t more;        /* refusals of this kind before it that got no entry */
+    char logged_result[24]; /* of the last entry made … */
+    uint64_t logged_count;  /* … for the alert rules */
+    enum vrs_err failed;    /* what run returned, when a log entry was kept for it */
+    bool entry_made;        /* by the present run */
+    bool entry_kept;        /* an earlier step's entry is committed */
+    bool kick_line;         /* outcomes changed: hand them over after the commit */
+    enum vrs_err refusal;   /* inside_refuse */
+    uint64_t more;          /* refusals of this kind before it that got no entry */
 };
 
 /* Made by the gate and kept as the request's context; NULL when out of memory. */
