@@ -3,7 +3,11 @@
 #ifndef VRS_SERVER_HANDLERS_H
 #define VRS_SERVER_HANDLERS_H
 
+#include "lib/err.h"
+
+struct erased;
 struct http_request;
+struct partition;
 struct server;
 
 /* residents.c */
@@ -29,6 +33,9 @@ void imports_check(struct http_request *rq);
 void imports_commit(struct http_request *rq);
 void imports_get(struct http_request *rq);
 void imports_results(struct http_request *rq);
+/* Uploaded files that are not committed and hold an erased person go, parts and all.  ERR_CONFLICT:
+ * one is being read now. */
+VRS_CHECK enum vrs_err imports_erase(struct partition *p, struct erased *x);
 /* inquiries.c */
 void inquiries_ask(struct http_request *rq);
 void inquiries_get(struct http_request *rq);

@@ -775,3 +775,64 @@ void imports_results(struct http_request *rq) {
     in->act = "import.results";
     inside_run(in, results_run);
 }
+
+/* --- erasure: a file that is not committed yet may hold the person --- */
+
+struct holding {
+    struct partition *partition;
+    struct erased *erased;
+    const struct record_id *import;
+    struct buffer carry; /* the end of the part before: a word may stand over the edge */
+    bool holds;
+    struct record_id last;
+    size_t seen;
+};
+
+enum { CARRY_BYTES = 64 };
+
+static enum vrs_err look_at_part(struct record *r, void *arg) {
+    struct holding *h = arg;
+    size_t tail = r->text.len < CARRY_BYTES ? r->text.len : CARRY_BYTES;
+    bool ok = buffer_put(&h->carry, r->text.data, tail); /* the beginning of this one behind it */
+    h->holds |= erased_in(h->erased, h->carry.data, h->carry.len) ||
+                erased_in(h->erased, r->text.data, r->text.len);
+    buffer_clear(&h->carry);
+    ok = ok && buffer_put(&h->carry, r->text.data + r->text.len - tail, tail);
+    return ok ? VRS_OK : ERR_MEMORY;
+}
+
+static enum vrs_err look_at_import(struct record *r, void *arg) {
+    struct holding *h = arg;
+    struct store_index index;
+    h->last = r->id;
+    h->seen++;
+    if (r->state == IMPORT_COMMITTED)
+        return VRS_OK; /* its content is gone; results name rows, not people */
+    h->holds = false;
+    buffer_clear(&h->carry);
+    store_index_id(&r->id, &index);
+    enum vrs_err e = record_find(h->partition, TABLE_IMPORT_PART, 0, &index, look_at_part, h);
+    if (e != VRS_OK || !h->holds)
+        return e;
+    if (r->state == IMPORT_COMMITTING || r->state == IMPORT_CHECKING)
+        return ERR_CONFLICT; /* first one, then the other */
+    uint64_t imports = h->erased->count[ERASED_IMPORT];
+    e = erase_rows_of(h->partition, TABLE_IMPORT_PART, 0, &r->id, ERASED_IMPORT, h->erased);
+    if (e == VRS_OK)
+        e = erase_row(h->partition, TABLE_IMPORT, &r->id, ERASED_IMPORT, h->erased);
+    h->erased->count[ERASED_IMPORT] = imports + 1;
+    return e;
+}
+
+enum vrs_err imports_erase(struct partition *p, struct erased *x) {
+    struct holding h = {.partition = p, .erased = x, .seen = MAX_WALKS};
+    enum vrs_err e = VRS_OK;
+    buffer_init(&h.carry, 2 * CARRY_BYTES);
+    for (bool first = true; e == VRS_OK && h.seen == MAX_WALKS; first = false) {
+        struct record_id after = h.last;
+        h.seen = 0;
+        e = record_walk(p, TABLE_IMPORT, first ? NULL : &after, MAX_WALKS, look_at_import, &h);
+    }
+    buffer_fini(&h.carry);
+    return e;
+}

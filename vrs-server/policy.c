@@ -61,7 +61,8 @@ enum vrs_err policy_list_open(const char *json_path, struct policy_list **out,
         e = err_fail(fault, ERR_CONFIG, "%s:%d: %s", json_path, error.line, error.text);
     else if (!json_is_array(json_object_get(l->document, "purposes")))
         e = err_fail(fault, ERR_CONFIG, "%s: no list called purposes", json_path);
-    static const char *const dated[] = {"inquiry_bases", "allow_list", "inquiry_results"};
+    static const char *const dated[] = {"inquiry_bases", "allow_list", "inquiry_results",
+                                        "retention"};
     for (size_t i = 0; e == VRS_OK && i < sizeof dated / sizeof *dated; i++)
         e = check_rows(json_object_get(l->document, dated[i]), dated[i], fault);
     if (e != VRS_OK)
@@ -120,6 +121,18 @@ enum vrs_err policy_allowed(const struct policy_list *l, const char *business, c
             return VRS_OK;
     }
     return ERR_NOT_ON_ALLOW_LIST;
+}
+
+int64_t policy_retention(const struct policy_list *l, const char *municipality, const char *what,
+                         const char *unit) {
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(l->document, "retention"), i, row) {
+        if (fits(row, "municipality", municipality) && strcmp(text_of(row, "what"), what) == 0 &&
+            in_force(row, clock_today_jst()))
+            return json_integer_value(json_object_get(row, unit));
+    }
+    return 0;
 }
 
 int64_t policy_result_days(const struct policy_list *l, const char *municipality) {

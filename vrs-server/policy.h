@@ -25,6 +25,10 @@ VRS_CHECK enum vrs_err policy_purpose(const struct policy_list *l, const char *p
 VRS_CHECK enum vrs_err policy_allowed(const struct policy_list *l, const char *business,
                                       const char *asker, const char *provider, const char *item,
                                       struct civil_date on);
+/* How long `what` ("person", "provision", "access_log", "backup" …) is kept, in "years" or "days"; 0:
+ * nothing is said. */
+int64_t policy_retention(const struct policy_list *l, const char *municipality, const char *what,
+                         const char *unit);
 int64_t policy_result_days(const struct policy_list *l, const char *municipality);
 
 #endif
