@@ -234,6 +234,10 @@ enum vrs_err keyring_active(struct keyring *k, const char *municipality, enum ke
     const struct entry *en = e == VRS_OK ? keyring_find(ring, area, purpose, KEY_ACTIVE) : NULL;
     if (e == VRS_OK && (en == NULL || en->key == NULL))
         e = ERR_NOT_FOUND;
+    if (e == VRS_OK && !ring->synced) { /* read anew, maybe because replacing it failed */
+        e = keyring_sync(k, ring, NULL);
+        ring->synced = e == VRS_OK;
+    }
     if (e == VRS_OK) {
         *key_id = en->info.key_id;
         *key = en->key;

@@ -6,6 +6,7 @@
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "partitions/fields.h"
+#include "partitions/rotate_index.h"
 
 enum { LOOK_ROWS = 10 * ROTATE_STEP_ROWS };
 
@@ -154,41 +155,32 @@ static enum vrs_err look(const struct store_row *row, void *arg) {
     return VRS_OK;
 }
 
-static enum vrs_err make_index(struct partition *p, const struct rotate_indexes *indexes,
-                               enum store_table t, const struct rotation *r, struct record *row,
-                               struct vrs_fault *fault) {
-    const struct rotate_index *maker = NULL;
-    for (size_t i = 0; i < indexes->count; i++) {
-        if (indexes->list[i].table == t)
-            maker = &indexes->list[i];
-    }
-    enum vrs_err e = maker == NULL ? VRS_OK : maker->make(p, row);
-    if (e == VRS_OK && names_old_index(row->index, r->from_key))
-        return err_fail(fault, ERR_INTERNAL, "%s: no maker for a blind column",
-                        store_table_name(t));
-    if (e == VRS_OK && maker != NULL && !maker->moves)
-        e = record_reseal(p, t, row);
-    return e;
+static enum vrs_err make_index(struct partition *p, enum store_table t, const struct rotation *r,
+                               struct record *row, struct vrs_fault *fault) {
+    bool moves;
+    enum vrs_err e = rotate_index_make(p, t, r->from_key, row, &moves, fault);
+    if (e != VRS_OK || !moves)
+        return e == VRS_OK ? record_reseal(p, t, row) : e;
+    e = record_remove(p, t, &row->id);
+    store_index_row(&row->index[0], false, &row->id);
+    return e == VRS_OK ? record_insert(p, t, row) : e;
 }
 
-static enum vrs_err renew(struct partition *p, const struct rotate_indexes *indexes,
-                          enum store_table t, const struct rotation *r, const struct record_id *id,
-                          struct vrs_fault *fault) {
+static enum vrs_err renew(struct partition *p, enum store_table t, const struct rotation *r,
+                          const struct record_id *id, struct vrs_fault *fault) {
     struct record row;
     record_init(&row);
     enum vrs_err e = record_get(p, t, id, &row);
     if (e == VRS_OK)
-        e = r->what == ROTATE_DATA ? record_reseal(p, t, &row)
-                                   : make_index(p, indexes, t, r, &row, fault);
+        e = r->what == ROTATE_DATA ? record_reseal(p, t, &row) : make_index(p, t, r, &row, fault);
     record_fini(&row);
     if (e != VRS_OK && fault->text[0] == '\0')
         return err_fail(fault, e, "a row of %s in %s", store_table_name(t), partition_code(p));
     return e;
 }
 
-static enum vrs_err walk_table(struct partition *p, const struct rotate_indexes *indexes,
-                               struct rotation *r, size_t *looked, size_t *changed,
-                               struct vrs_fault *fault) {
+static enum vrs_err walk_table(struct partition *p, struct rotation *r, size_t *looked,
+                               size_t *changed, struct vrs_fault *fault) {
     struct looked l = {.r = r};
     enum store_table t = (enum store_table)r->table;
     size_t limit = LOOK_ROWS - *looked;
@@ -197,7 +189,7 @@ static enum vrs_err walk_table(struct partition *p, const struct rotate_indexes 
     size_t i = 0;
     for (; e == VRS_OK && i < l.count && *changed < ROTATE_STEP_ROWS; i++) {
         if (l.rows[i].old) {
-            e = renew(p, indexes, t, r, &l.rows[i].id, fault);
+            e = renew(p, t, r, &l.rows[i].id, fault);
             ++*changed;
         }
         r->after = l.rows[i].id;
@@ -211,14 +203,13 @@ static enum vrs_err walk_table(struct partition *p, const struct rotate_indexes 
     return e;
 }
 
-static enum vrs_err walk(struct partition *p, const struct rotate_indexes *indexes,
-                         struct rotation *r, struct vrs_fault *fault) {
+static enum vrs_err walk(struct partition *p, struct rotation *r, struct vrs_fault *fault) {
     size_t looked = 0, changed = 0;
     enum vrs_err e = VRS_OK;
     while (e == VRS_OK && r->table < STORE_TABLE_COUNT && looked < LOOK_ROWS &&
            changed < ROTATE_STEP_ROWS) {
         if (partition_area(p, (enum store_table)r->table) == r->area)
-            e = walk_table(p, indexes, r, &looked, &changed, fault);
+            e = walk_table(p, r, &looked, &changed, fault);
         else
             r->table++;
     }
@@ -254,14 +245,13 @@ static enum vrs_err prepare(struct partition *p, struct rotation *r, struct vrs_
     return VRS_OK;
 }
 
-enum vrs_err rotate_step(struct partition *p, const struct rotate_indexes *indexes,
-                         struct rotation *r, struct vrs_fault *fault) {
+enum vrs_err rotate_step(struct partition *p, struct rotation *r, struct vrs_fault *fault) {
     enum vrs_err e = VRS_OK;
     memset(fault, 0, sizeof *fault);
     if (r->phase == ROTATE_PREPARED) {
         e = prepare(p, r, fault);
     } else if (r->phase == ROTATE_WALKING) {
-        e = walk(p, indexes, r, fault);
+        e = walk(p, r, fault);
     } else if (r->phase == ROTATE_CLEAN) { /* stored in an earlier transaction */
         e = keyring_destroy(partition_keys(p), partition_code(p), r->from_key, fault);
         if (e == VRS_OK)

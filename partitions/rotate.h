@@ -36,18 +36,6 @@ struct rotation {
     bool inside; /* `after` counts */
 };
 
-/* How a table's blind columns follow from its record: one row a table that has any.  `make` sets
- * r->index of an opened record; one that `moves` writes the record itself (its row id is blind). */
-struct rotate_index {
-    enum store_table table;
-    enum vrs_err (*make)(struct partition *p, struct record *r);
-    bool moves;
-};
-struct rotate_indexes {
-    const struct rotate_index *list;
-    size_t count;
-};
-
 enum { ROTATE_STEP_ROWS = 200 }; /* changed in a step; ten times as many are looked at */
 
 /* ERR_NOT_FOUND: never rotated. */
@@ -58,10 +46,10 @@ VRS_CHECK enum vrs_err rotate_begin(struct partition *p, enum rotate_what what, 
                                     const char *by, struct rotation *out);
 /* One step of a rotation under way; `r` is what rotate_get gave and afterwards what is stored.  The
  * step from clean destroys r->from_key: the caller keeps the record of it (C76).  ERR_TAMPERED and
- * the like for a row that does not open, ERR_INTERNAL for a blind column that no maker made anew:
- * the old key then stays, and the step can be repeated. */
-VRS_CHECK enum vrs_err rotate_step(struct partition *p, const struct rotate_indexes *indexes,
-                                   struct rotation *r, struct vrs_fault *fault);
+ * the like for a row that does not open, ERR_INTERNAL for a blind column without a recipe
+ * (rotate_index.h): the old key then stays, and the step can be repeated. */
+VRS_CHECK enum vrs_err rotate_step(struct partition *p, struct rotation *r,
+                                   struct vrs_fault *fault);
 const char *rotate_phase_name(enum rotate_phase phase);
 
 #endif

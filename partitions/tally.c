@@ -57,14 +57,6 @@ static enum vrs_err tally_move(struct partition *p, struct record *r) {
     return e == VRS_OK ? record_insert(p, TABLE_TALLY, r) : e;
 }
 
-enum vrs_err tally_reindex(struct partition *p, struct record *r) {
-    struct tally t = {0};
-    enum vrs_err e = fields_decode(members, &r->text, &t);
-    if (e == VRS_OK)
-        e = tally_index(p, t.name, &r->index[0]);
-    return e == VRS_OK ? tally_move(p, r) : e;
-}
-
 enum vrs_err tally_get(struct partition *p, const char *name, int64_t *out) {
     struct record r;
     struct tally t;

@@ -10,8 +10,6 @@ VRS_CHECK enum vrs_err tally_get(struct partition *p, const char *name,
                                  int64_t *out); /* 0 absent */
 typedef enum vrs_err tally_fn(const char *name, int64_t value, void *arg);
 VRS_CHECK enum vrs_err tally_walk(struct partition *p, const char *prefix, tally_fn *fn, void *arg);
-/* After record_get and friends: the row moves to its id under the present index key. */
-VRS_CHECK enum vrs_err tally_reindex(struct partition *p, struct record *r);
 /* Many additions of one batch with one read and one seal a counter: collect, then flush. */
 struct tally_batch;
 struct tally_batch *tally_batch_open(void);

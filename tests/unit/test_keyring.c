@@ -337,6 +337,154 @@ static void threads_share_it(void **state) {
     assert_int_equal(stand_files(stand.keys), 40);
 }
 
+/* ---- S5: versions */
+
+static enum key_state state_of(uint32_t key_id) {
+    struct key_info info[16];
+    size_t n = keyring_list(stand.ring, "131032", info, 16);
+    for (size_t i = 0; i < n && i < 16; i++)
+        if (info[i].key_id == key_id)
+            return info[i].state;
+    return 0;
+}
+
+static void a_new_version_takes_over_and_the_old_one_goes(void **state) {
+    (void)state;
+    const struct secret_key *key;
+    uint32_t first, second, third, id;
+    ok(keyring_ensure(stand.ring, "131032", &fault));
+    struct secret_key old = copy_of("131032", KEY_RECORDS, KEY_ENCRYPT, &first);
+    assert_int_equal(keyring_previous(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, &id, &key),
+                     ERR_NOT_FOUND);
+    ok(keyring_new_version(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, false, &second, &fault));
+    struct secret_key new = copy_of("131032", KEY_RECORDS, KEY_ENCRYPT, &id);
+    assert_true(id == second && second != first && memcmp(&new, &old, sizeof new) != 0);
+    assert_true(state_of(first) == KEY_DECRYPT_ONLY && state_of(second) == KEY_ACTIVE);
+    ok(keyring_previous(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, &id, &key));
+    assert_true(id == first && memcmp(key, &old, sizeof old) == 0);
+    /* One at a time, but for the log. */
+    assert_int_equal(
+        keyring_new_version(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, false, &third, &fault),
+        ERR_CONFLICT);
+    ok(keyring_new_version(stand.ring, "131032", KEY_LOG, KEY_ENCRYPT, true, &third, &fault));
+    ok(keyring_new_version(stand.ring, "131032", KEY_LOG, KEY_ENCRYPT, true, &third, &fault));
+    assert_int_equal(
+        keyring_new_version(stand.ring, "131032", KEY_NUMBERS, KEY_INDEX, false, &third, &fault),
+        ERR_CONFLICT);
+    /* What is in use is not destroyed; what is destroyed leaves file and memory. */
+    assert_int_equal(keyring_destroy(stand.ring, "131032", second, &fault), ERR_CONFLICT);
+    ok(keyring_destroy(stand.ring, "131032", first, &fault));
+    ok(keyring_destroy(stand.ring, "131032", first, &fault));
+    assert_int_equal(key->bytes[0] | key->bytes[31], 0);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(keyring_by_id(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, first, &key),
+                         ERR_NOT_FOUND);
+        assert_int_equal(state_of(first), KEY_DESTROYED);
+        ok(keyring_by_id(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, second, &key));
+        assert_memory_equal(key, &new, sizeof new);
+        ok(open_again(RECORDS | LOG));
+        ok(keyring_ensure(stand.ring, "131032", &fault));
+    }
+}
+
+/* Whichever write fails, there is one active key, what it wraps opens, and it can be done again. */
+static void a_failing_disk_leaves_one_active_key(void **state) {
+    (void)state;
+    const struct secret_key *key;
+    uint32_t old, id = 0;
+    ok(keyring_ensure(stand.ring, "131032", &fault));
+    for (int n_th = 1; n_th <= 4; n_th++) { /* two saves of file and folder */
+        (void)copy_of("131032", KEY_RECORDS, KEY_ENCRYPT, &old);
+        stand_disk.fail_sync_at = n_th;
+        enum vrs_err e =
+            keyring_new_version(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, false, &id, &fault);
+        assert_int_equal(e, ERR_STORAGE);
+        stand_disk.fail_sync_at = 0;
+        ok(open_again(RECORDS | LOG));
+        ok(keyring_ensure(stand.ring, "131032", &fault));
+        uint32_t now;
+        (void)copy_of("131032", KEY_RECORDS, KEY_ENCRYPT, &now);
+        if (now == old) {
+            ok(keyring_new_version(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, false, &now,
+                                   &fault));
+            assert_int_not_equal(now, old);
+        }
+        assert_int_equal(state_of(old), KEY_DECRYPT_ONLY);
+        ok(keyring_destroy(stand.ring, "131032", old, &fault));
+    }
+    /* And a file that may not be durable is made so before its key is used. */
+    (void)copy_of("131032", KEY_RECORDS, KEY_ENCRYPT, &old);
+    stand_disk.fail_sync_at = 4;
+    assert_int_equal(
+        keyring_new_version(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, false, &id, &fault),
+        ERR_STORAGE);
+    stand_disk.fail_sync_at = 1;
+    assert_int_equal(keyring_active(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, &id, &key),
+                     ERR_STORAGE);
+    ok(keyring_active(stand.ring, "131032", KEY_RECORDS, KEY_ENCRYPT, &id, &key));
+    assert_int_not_equal(id, old);
+}
+
+/* ---- S5: KEKs */
+
+static void new_kek(const char *name) {
+    char from[160], to[160];
+    (void)snprintf(from, sizeof from, "%s/%s", stand.keks, name);
+    (void)snprintf(to, sizeof to, "%s/%s.previous", stand.keks, name);
+    assert_int_equal(rename(from, to), 0);
+}
+
+static void key_files_move_to_a_new_kek(void **state) {
+    (void)state;
+    static const char *const codes[] = {"131032", "462012"};
+    struct secret_key keys[2];
+    uint32_t id;
+    size_t wrapped;
+    for (int c = 0; c < 2; c++) {
+        ok(keyring_ensure(stand.ring, codes[c], &fault));
+        keys[c] = copy_of(codes[c], KEY_LOG, KEY_ENCRYPT, &id);
+    }
+    assert_false(keyring_has_previous_kek(stand.ring));
+    new_kek("kek-log");
+    ok(kek_file_make(stand.keks, KEY_LOG, &fault));
+    ok(open_again(RECORDS | LOG));
+    assert_true(keyring_has_previous_kek(stand.ring));
+    ok(keyring_ensure(stand.ring, codes[0], &fault)); /* both open as before */
+    ok(keyring_ensure(stand.ring, codes[1], &fault));
+    assert_int_equal(keyring_under_previous(stand.ring, codes[0]), 2);
+    /* The disk fails: the file that is there still opens. */
+    stand_disk.fail_sync_at = 1;
+    assert_int_equal(keyring_rewrap(stand.ring, codes[0], &wrapped, &fault), ERR_STORAGE);
+    assert_int_equal(keyring_under_previous(stand.ring, codes[0]), 2);
+    ok(keyring_rewrap(stand.ring, codes[0], &wrapped, &fault));
+    assert_int_equal(wrapped, 2);
+    ok(keyring_rewrap(stand.ring, codes[0], &wrapped, &fault));
+    assert_int_equal(wrapped, 0);
+    assert_int_equal(keyring_under_previous(stand.ring, codes[0]), 0);
+    /* It ends here and goes on at the next start. */
+    ok(open_again(RECORDS | LOG));
+    assert_int_equal(keyring_under_previous(stand.ring, codes[0]), 0);
+    assert_int_equal(keyring_under_previous(stand.ring, codes[1]), 2);
+    /* Control: the old KEK taken away too early. */
+    assert_int_equal(
+        rename(stand_path(&stand, "keks/kek-log.previous"), stand_path(&stand, "keks/away")), 0);
+    ok(open_again(RECORDS | LOG));
+    ok(keyring_ensure(stand.ring, codes[0], &fault));
+    assert_int_equal(keyring_ensure(stand.ring, codes[1], &fault), ERR_CRYPTO);
+    assert_int_equal(
+        rename(stand_path(&stand, "keks/away"), stand_path(&stand, "keks/kek-log.previous")), 0);
+    ok(open_again(RECORDS | LOG));
+    ok(keyring_rewrap(stand.ring, codes[1], &wrapped, &fault));
+    assert_int_equal(wrapped, 2);
+    assert_int_equal(unlink(stand_path(&stand, "keks/kek-log.previous")), 0);
+    ok(open_again(RECORDS | LOG));
+    for (int c = 0; c < 2; c++) {
+        ok(keyring_ensure(stand.ring, codes[c], &fault));
+        struct secret_key same = copy_of(codes[c], KEY_LOG, KEY_ENCRYPT, &id);
+        assert_memory_equal(&same, &keys[c], sizeof same);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -353,6 +501,9 @@ int main(void) {
         TEST(keys_that_are_not_durable_are_not_used),
         TEST(a_code_is_six_digits),
         TEST(threads_share_it),
+        TEST(a_new_version_takes_over_and_the_old_one_goes),
+        TEST(a_failing_disk_leaves_one_active_key),
+        TEST(key_files_move_to_a_new_kek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
