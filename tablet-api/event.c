@@ -17,6 +17,7 @@ enum {
     THIN_NAMES = 4096,
     THIN_COUNT = 3,
     THIN_WINDOW_MS = 60000,
+    TELL_S = 10, /* what was left out is told so soon: the inside raises alerts within a minute */
     PLAIN_MAX = 1024,
     COUNTED = 256 /* kinds with something left out at a time; above, the oldest is told early */
 };
@@ -65,8 +66,8 @@ enum vrs_err events_open(struct tablet *t, struct events **out) {
         return ERR_MEMORY;
     }
     e->timer = event_new(t->base, -1, EV_PERSIST, tell_counted, e);
-    const struct timeval minute = {.tv_sec = THIN_WINDOW_MS / 1000};
-    if (e->timer == NULL || event_add(e->timer, &minute) != 0) {
+    const struct timeval every = {.tv_sec = TELL_S};
+    if (e->timer == NULL || event_add(e->timer, &every) != 0) {
         events_close(&e);
         return ERR_MEMORY;
     }
@@ -192,7 +193,7 @@ void event_note(struct events *e, const struct event_note *n) {
     bool queued = !thinned_out(e, n);
     if (queued) {
         struct counted *before = counted_of(e, event.name, event.terminal);
-        event.more = before != NULL ? before->more : 0;
+        event.more = n->more + (before != NULL ? before->more : 0);
         err = submit(e, &event, place, n->done, n->arg);
         if (err == VRS_OK && before != NULL)
             before->more = 0;

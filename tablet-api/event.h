@@ -1,11 +1,12 @@
 /* What the Internet side must tell the inside besides doses: log-ins, refusals, alerts.  Sealed
  * entries like any other; repeated refusals of one kind and terminal are thinned out by time: those
- * that are left out are counted, and the next one (or one of its own after a minute) says how
+ * that are left out are counted, and the next one (or one of its own soon after) says how
  * many. */
 #ifndef TABLET_API_EVENT_H
 #define TABLET_API_EVENT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lib/err.h"
 
@@ -21,6 +22,7 @@ struct event_note {
     const char *staff;        /* "" none */
     const char *source;       /* peer address */
     const char *municipality; /* of the site: whose log it goes to; NULL or unknown: the registry */
+    uint64_t more;            /* others like it that this one stands for */
     bool thin;                /* at most a few a minute of this name and terminal */
     /* On the loop once it is durable (or could not be made so); may be NULL. */
     void (*done)(enum vrs_err e, void *arg);

@@ -78,6 +78,13 @@ static const struct {
     {"terminal.revoked_used", ACT_REFUSED, "停止した端末の使用"},
     {"request.forbidden", ACT_REFUSED, "権限のない操作の拒否"},
     {"request.unknown", ACT_REFUSED, "存在しない操作の拒否"},
+    {"tls.refused", ACT_REFUSED, "証明書の合わない接続の拒否"},
+    {"http.malformed", ACT_REFUSED, "形式の誤った通信の拒否"},
+    {"http.slow", ACT_REFUSED, "途中で止まった接続の切断"},
+    {"http.crowded", ACT_REFUSED, "接続数の上限による切断"},
+    {"disk.low", ACT_OUTSIDE, "インターネット側のディスク残量の不足"},
+    {"disk.enough", ACT_OUTSIDE, "インターネット側のディスク残量の回復"},
+    {"clock.jumped", ACT_OUTSIDE, "インターネット側の時計の飛び"},
     /* commands of the operator */
     {"control.refused", ACT_CONTROL, "実行できない運用コマンド"},
     {"user.apply", ACT_CONTROL, "利用者の申請"},
