@@ -45,6 +45,12 @@ static const struct json_field *find_field(const struct json_field *fields, cons
     return NULL;
 }
 
+static bool plain_lines(const char *s) {
+    while ((*s >= ' ' && *s <= '~') || *s == '\n' || *s == '\r')
+        s++;
+    return *s == '\0';
+}
+
 /* false: wrong type, too long, or characters that are not allowed. */
 static bool fits(const struct json_field *f, const json_t *v) {
     switch (f->kind) {
@@ -52,6 +58,10 @@ static bool fits(const struct json_field *f, const json_t *v) {
         return json_is_string(v) &&
                json_string_length(v) <= (f->max_bytes == 0 ? 200 : f->max_bytes) &&
                text_printable(json_string_value(v));
+    case JSON_FIELD_TEXT:
+        return json_is_string(v) &&
+               json_string_length(v) <= (f->max_bytes == 0 ? 200 : f->max_bytes) &&
+               plain_lines(json_string_value(v));
     case JSON_FIELD_INT:
         return json_is_integer(v);
     case JSON_FIELD_BOOL:
@@ -67,6 +77,7 @@ static bool fits(const struct json_field *f, const json_t *v) {
 static void store(const struct json_field *f, json_t *v) {
     switch (f->kind) {
     case JSON_FIELD_STR:
+    case JSON_FIELD_TEXT:
         *f->out.str = json_string_value(v);
         break;
     case JSON_FIELD_INT:

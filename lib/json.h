@@ -15,6 +15,7 @@ enum { JSON_MAX_DEPTH = 16 };
 
 enum json_kind {
     JSON_FIELD_STR,
+    JSON_FIELD_TEXT, /* ASCII with line ends: PEM */
     JSON_FIELD_INT,
     JSON_FIELD_BOOL,
     JSON_FIELD_OBJECT,
@@ -25,7 +26,7 @@ struct json_field {
     const char *name;
     enum json_kind kind;
     bool required;
-    size_t max_bytes; /* strings; 0 = 200 */
+    size_t max_bytes; /* strings and texts; 0 = 200 */
     /* where it goes; strings and nested values are borrowed from the json_t.  Absent optional
      * fields leave the target as it was. */
     union {
@@ -40,6 +41,11 @@ struct json_field {
 #define JF_STR(n, req, max, target)                                                                \
     {                                                                                              \
         .name = (n), .kind = JSON_FIELD_STR, .required = (req), .max_bytes = (max),                \
+        .out.str = (target)                                                                        \
+    }
+#define JF_TEXT(n, req, max, target)                                                               \
+    {                                                                                              \
+        .name = (n), .kind = JSON_FIELD_TEXT, .required = (req), .max_bytes = (max),               \
         .out.str = (target)                                                                        \
     }
 #define JF_OBJECT(n, req, target)                                                                  \

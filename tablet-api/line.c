@@ -57,9 +57,21 @@ static const struct field aad_fields[] = {
 static const struct field query_fields[] = {
     {1, FIELD_U64, true, MEMBER(line_query, id), 0, 0},
     {2, FIELD_DIGITS, true, MEMBER(line_query, municipality), 0, 0},
-    {3, FIELD_DIGITS, false, MEMBER(line_query, site_municipality), 0, 0},
+    {3, FIELD_STR, false, MEMBER(line_query, from), 0, 0},
     {4, FIELD_BLOB, true, offsetof(struct line_query, sealed),
      offsetof(struct line_query, sealed_len), 0, 0},
+    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_RENEW},
+    END};
+
+static const struct field query_aad_fields[] = {
+    {2, FIELD_U64, true, MEMBER(line_query, id), 0, 0},
+    {3, FIELD_STR, true, MEMBER(line_query, from), 0, 0},
+    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_RENEW},
+    END};
+
+static const struct field enrolment_fields[] = {
+    {1, FIELD_STR, false, MEMBER(line_enrolment, code), 0, 0},
+    {2, FIELD_STR, true, MEMBER(line_enrolment, request_pem), 0, 0},
     END};
 
 static const struct field dose_fields[] = {
@@ -98,6 +110,8 @@ static const struct field result_fields[] = {
     {2, FIELD_ENUM, true, MEMBER(line_result, outcome), LINE_PENDING, LINE_NOTED},
     {3, FIELD_STR, false, MEMBER(line_result, dose_id), 0, 0},
     {4, FIELD_STR, false, MEMBER(line_result, warnings), 0, 0},
+    {5, FIELD_BLOB, false, offsetof(struct line_result, proof),
+     offsetof(struct line_result, proof_len), 0, 0},
     END};
 
 static const struct field pull_fields[] = {{1, FIELD_U64, true, MEMBER(line_pull, after_seq), 0, 0},
@@ -118,13 +132,12 @@ static const struct field head_fields[] = {
     {4, FIELD_I64, true, MEMBER(line_pulled_head, now_ms), 0, 0},
     END};
 
-struct answer {
-    uint64_t id;
-    enum line_coupon_status status;
-};
 static const struct field answer_fields[] = {
-    {1, FIELD_U64, true, MEMBER(answer, id), 0, 0},
-    {2, FIELD_ENUM, true, MEMBER(answer, status), LINE_COUPON_OK, LINE_COUPON_MOVED_OUT},
+    {1, FIELD_U64, true, MEMBER(line_answer, id), 0, 0},
+    {2, FIELD_ENUM, false, MEMBER(line_answer, status), LINE_COUPON_OK, LINE_COUPON_MOVED_OUT},
+    {3, FIELD_STR, false, MEMBER(line_answer, refusal), 0, 0},
+    {4, FIELD_BLOB, false, offsetof(struct line_answer, body), offsetof(struct line_answer, len), 0,
+     0},
     END};
 
 /* Fields of a message. */
@@ -148,7 +161,8 @@ static void write_fields(const struct field *fields, const void *from, struct bu
             size_t len = 0;
             memcpy(&data, at, sizeof data);
             memcpy(&len, (const uint8_t *)from + f->cap, sizeof len);
-            wire_put(out, f->tag, data, len);
+            if (f->required || len > 0)
+                wire_put(out, f->tag, data, len);
             break;
         }
         case FIELD_U64:
@@ -162,7 +176,8 @@ static void write_fields(const struct field *fields, const void *from, struct bu
         case FIELD_ENUM: {
             unsigned e = 0;
             memcpy(&e, at, sizeof e);
-            wire_put_u64(out, f->tag, e);
+            if (f->required || e != 0)
+                wire_put_u64(out, f->tag, e);
             break;
         }
         }
@@ -319,9 +334,17 @@ void line_aad(const struct line_entry *e, struct buffer *out) {
     write_fields(aad_fields, e, out);
 }
 
-void line_query_aad(uint64_t id, struct buffer *out) {
+void line_query_aad(const struct line_query *q, struct buffer *out) {
     wire_put_str(out, 1, "query");
-    wire_put_u64(out, 2, id);
+    write_fields(query_aad_fields, q, out);
+}
+
+void line_enrolment_encode(const struct line_enrolment *e, struct buffer *out) {
+    write_fields(enrolment_fields, e, out);
+}
+
+enum vrs_err line_enrolment_decode(const void *p, size_t n, struct line_enrolment *out) {
+    return read_record(enrolment_fields, p, n, out, sizeof *out);
 }
 
 void line_dose_encode(const struct line_dose *d, struct buffer *out) {
@@ -451,6 +474,9 @@ enum vrs_err line_outcomes_decode(const void *p, size_t n,
             break;
         struct line_result one;
         e = w.tag == MESSAGE_ITEM ? read_nested(result_fields, &w, &one, sizeof one) : ERR_PROTOCOL;
+        if (e == VRS_OK && (one.proof_len > LINE_MAX_PROOF ||
+                            (one.proof_len > 0 && one.proof_len <= LINE_COMMITMENT_BYTES)))
+            e = ERR_PROTOCOL;
         if (e == VRS_OK && each != NULL)
             e = each(&one, arg);
     }
@@ -489,14 +515,12 @@ void line_answers_begin(struct buffer *out) {
     begin(LINE_ANSWERS, out);
 }
 
-void line_answers_add(uint64_t query_id, enum line_coupon_status status, struct buffer *out) {
-    struct answer a = {.id = query_id, .status = status};
-    write_nested(MESSAGE_ITEM, answer_fields, &a, out);
+void line_answers_add(const struct line_answer *a, struct buffer *out) {
+    write_nested(MESSAGE_ITEM, answer_fields, a, out);
 }
 
 enum vrs_err line_answers_decode(const void *p, size_t n,
-                                 void (*each)(uint64_t, enum line_coupon_status, void *),
-                                 void *arg) {
+                                 void (*each)(const struct line_answer *, void *), void *arg) {
     struct wire_reader r;
     enum vrs_err e = open_message(&r, p, n, LINE_ANSWERS);
     while (e == VRS_OK) {
@@ -505,10 +529,34 @@ enum vrs_err line_answers_decode(const void *p, size_t n,
         e = next_field(&r, &w, &more);
         if (e != VRS_OK || !more)
             break;
-        struct answer one;
+        struct line_answer one;
         e = w.tag == MESSAGE_ITEM ? read_nested(answer_fields, &w, &one, sizeof one) : ERR_PROTOCOL;
         if (e == VRS_OK && each != NULL)
-            each(one.id, one.status, arg);
+            each(&one, arg);
+    }
+    return e;
+}
+
+void line_checkpoints_begin(struct buffer *out) {
+    begin(LINE_CHECKPOINTS, out);
+}
+
+void line_checkpoints_add(const void *head, size_t len, struct buffer *out) {
+    wire_put(out, MESSAGE_ITEM, head, len);
+}
+
+enum vrs_err line_checkpoints_decode(const void *p, size_t n,
+                                     enum vrs_err (*each)(const uint8_t *head, size_t len, void *),
+                                     void *arg) {
+    struct wire_reader r;
+    enum vrs_err e = open_message(&r, p, n, LINE_CHECKPOINTS);
+    while (e == VRS_OK) {
+        struct wire_field w;
+        bool more = false;
+        e = next_field(&r, &w, &more);
+        if (e != VRS_OK || !more)
+            break;
+        e = w.tag == MESSAGE_ITEM ? each(w.data, w.len, arg) : ERR_PROTOCOL;
     }
     return e;
 }

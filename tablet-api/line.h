@@ -7,7 +7,9 @@
  *   POST /line/v1/pull      LINE_PULL      → LINE_PULLED     long poll: answers at once when there
  *                                                            is anything, else after wait_ms
  *   POST /line/v1/outcomes  LINE_OUTCOMES  → LINE_ACKED      only after they are durable outside
- *   POST /line/v1/answers   LINE_ANSWERS   → LINE_ACKED      answers to coupon queries
+ *   POST /line/v1/answers   LINE_ANSWERS   → LINE_ACKED      answers to queries
+ *   POST /line/v1/checkpoints LINE_CHECKPOINTS → LINE_ACKED  signed heads, durable outside; one that
+ *                                                            contradicts what is kept is an event
  *   PUT  /line/v1/snapshot  signed JSON    → 204; 409 when not newer; 422 bad signature
  *   POST /line/v1/replay    LINE_REPLAY    → LINE_PULLED     entries of one municipality after a
  *                                                            restore, settled ones too
@@ -24,7 +26,13 @@
 
 #define LINE_CONTENT_TYPE "application/vnd.vrs.line"
 
-enum { LINE_RECEIPT_BYTES = 16, LINE_MAX_ENTRIES = 1000, LINE_MAX_BODY = 4 << 20 };
+enum {
+    LINE_RECEIPT_BYTES = 16,
+    LINE_MAX_ENTRIES = 1000,
+    LINE_MAX_BODY = 4 << 20,
+    LINE_COMMITMENT_BYTES = 32,
+    LINE_MAX_PROOF = 2048
+};
 
 enum line_entry_kind {
     LINE_DOSE = 1,   /* a reading */
@@ -48,15 +56,29 @@ struct line_entry {
 /* AAD of a sealed entry: kind, receipt, municipality, received_ms. */
 void line_aad(const struct line_entry *e, struct buffer *out);
 
-/* A coupons:check that waits for the inside: nothing of it is stored outside. */
+enum line_query_kind {
+    LINE_QUERY_COUPON = 1, /* coupons:check; sealed: the 18 digits */
+    LINE_QUERY_ENROL = 2,  /* a device with a one-time code; sealed: struct line_enrolment */
+    LINE_QUERY_RENEW = 3   /* a terminal's new certificate; sealed: struct line_enrolment */
+};
+
+/* What waits for the inside's answer: nothing of it is stored outside. */
 struct line_query {
     uint64_t id;
-    char municipality[7];      /* of the coupon */
-    char site_municipality[7]; /* of the terminal's site, "" unknown: decides how much is told */
-    const uint8_t *sealed;     /* the 18 digits, sealed; AAD = line_query_aad() */
+    enum line_query_kind kind;
+    char municipality[7];  /* of the coupon; else "000000" */
+    char from[48];         /* serial of the asking terminal's certificate; ENROL: peer address */
+    const uint8_t *sealed; /* AAD = line_query_aad() */
     size_t sealed_len;
 };
-void line_query_aad(uint64_t id, struct buffer *out); /* "query" + id */
+void line_query_aad(const struct line_query *q, struct buffer *out); /* "query", id, kind, from */
+
+struct line_enrolment {
+    char code[64]; /* as typed; "" for a renewal */
+    char request_pem[4096];
+};
+void line_enrolment_encode(const struct line_enrolment *e, struct buffer *out);
+VRS_CHECK enum vrs_err line_enrolment_decode(const void *p, size_t n, struct line_enrolment *out);
 
 /* The plaintext inside a sealed LINE_DOSE / LINE_CANCEL entry (wire fields). */
 struct line_dose {
@@ -116,6 +138,10 @@ struct line_result {
     enum line_outcome outcome;
     char dose_id[33];   /* hex, "" none */
     char warnings[512]; /* space-separated codes (rules.json names): texts are looked up outside */
+    /* The commitment to the receipt's statement, then proof_encode (proof.h); borrowed.  0 bytes:
+     * the signer was away; the same outcome comes again with it. */
+    const uint8_t *proof;
+    size_t proof_len;
 };
 
 enum line_message {
@@ -124,7 +150,8 @@ enum line_message {
     LINE_OUTCOMES,
     LINE_ACKED,
     LINE_ANSWERS,
-    LINE_REPLAY
+    LINE_REPLAY,
+    LINE_CHECKPOINTS
 };
 
 struct line_pull {
@@ -179,11 +206,25 @@ enum line_coupon_status {
     LINE_COUPON_RECORDED,
     LINE_COUPON_MOVED_OUT
 };
+struct line_answer {
+    uint64_t id;                    /* of the query */
+    enum line_coupon_status status; /* COUPON; 0 else */
+    char refusal[40];               /* ENROL, RENEW: stable name of the error, "" none */
+    const uint8_t *body;            /* ENROL, RENEW: JSON for the device; borrowed */
+    size_t len;
+};
 void line_answers_begin(struct buffer *out);
-void line_answers_add(uint64_t query_id, enum line_coupon_status status, struct buffer *out);
+void line_answers_add(const struct line_answer *a, struct buffer *out);
 VRS_CHECK enum vrs_err line_answers_decode(const void *p, size_t n,
-                                           void (*each)(uint64_t, enum line_coupon_status, void *),
+                                           void (*each)(const struct line_answer *, void *),
                                            void *arg);
+
+/* Signed heads of the log, each proof_head_encode. */
+void line_checkpoints_begin(struct buffer *out);
+void line_checkpoints_add(const void *head, size_t len, struct buffer *out);
+VRS_CHECK enum vrs_err
+line_checkpoints_decode(const void *p, size_t n,
+                        enum vrs_err (*each)(const uint8_t *head, size_t len, void *), void *arg);
 
 /* The snapshot (PUT body, JSON):
  * {"signature": base64 Ed25519 over the exact bytes of `snapshot`, "snapshot": "<JSON text>"}
@@ -191,6 +232,9 @@ VRS_CHECK enum vrs_err line_answers_decode(const void *p, size_t n,
  *  "users": [{"user_id","password_hash","roles":["site_staff"],"rights":["dose.post",…],
  *             "municipality_code","site","valid_until":"YYYY-MM-DD"}],
  *  "revoked": ["serial hex", …],
+ *  "terminals": [{"serial": hex, "name", "kind", "municipality_code", "site", "binding",
+ *                 "works_until"?: RFC 3339}],
+ *  "log_keys": [base64 Ed25519, …],    those of vrs-signer, the newest first
  *  "system_clients": [{"fingerprint": hex, "name", "rights": […]}]}
  * tablet-api knows the verification key from its configuration. */
 

@@ -8,10 +8,10 @@
 #include "lib/http.h"
 #include "lib/log.h"
 #include "lib/metric.h"
-#include "tablet-api/coupon_query.h"
 #include "tablet-api/inbox.h"
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
+#include "tablet-api/query.h"
 #include "tablet-api/receipt.h"
 #include "tablet-api/tablet.h"
 
@@ -122,7 +122,7 @@ static void pull_done(struct worker_job *job) {
         if (p->inbox.entries.len > 0)
             (void)buffer_put(&b, p->inbox.entries.data, p->inbox.entries.len);
         if (t->queries != NULL)
-            coupon_queries_collect(t->queries, &b);
+            queries_collect(t->queries, &b);
         reply(p->rq, &b);
         buffer_fini(&b);
     }
@@ -146,7 +146,7 @@ void line_pull(struct http_request *rq) {
     p->rq = rq;
     p->inbox.after_seq = ask.after_seq;
     p->inbox.max = ask.max < LINE_MAX_ENTRIES ? ask.max : LINE_MAX_ENTRIES;
-    p->inbox.wait = ask.wait_ms > 0 && ask.max > 0 && !coupon_queries_waiting(t->queries);
+    p->inbox.wait = ask.wait_ms > 0 && ask.max > 0 && !queries_waiting(t->queries);
     buffer_init(&p->inbox.entries, ENTRIES_MAX);
     if (p->inbox.wait) {
         uint64_t ms = ask.wait_ms < MAX_WAIT_MS ? ask.wait_ms : MAX_WAIT_MS;
@@ -206,12 +206,12 @@ static void settle_done(struct worker_job *job) {
     line_acked_begin(&b);
     for (size_t i = 0; i < s->inbox.count; i++)
         line_acked_add(s->inbox.results[i].receipt, &b);
-    reply(s->rq, &b);
-    buffer_fini(&b);
     for (size_t i = 0; i < s->inbox.count; i++) {
         metric_add(&m_outcomes[s->inbox.results[i].outcome], 1);
         receipts_settled(t->receipts, &s->inbox.results[i]);
     }
+    reply(s->rq, &b); /* the proofs stood in its body */
+    buffer_fini(&b);
     settle_free(s);
 }
 
@@ -234,11 +234,11 @@ void line_outcomes(struct http_request *rq) {
     }
 }
 
-/* --- answers to coupon queries --- */
+/* --- answers to queries --- */
 
-static void one_answer(uint64_t id, enum line_coupon_status status, void *arg) {
+static void one_answer(const struct line_answer *a, void *arg) {
     struct tablet *t = arg;
-    coupon_queries_answer(t->queries, id, status);
+    queries_answer(t->queries, a);
 }
 
 void line_answers(struct http_request *rq) {
@@ -350,7 +350,7 @@ static void push_end(struct push *p, enum vrs_err e) {
 
 /* Everything that looks into the snapshot looks into this one from now on. */
 static enum vrs_err take_effect(struct tablet *t, struct published **p) {
-    enum vrs_err e = coupon_queries_seal_to(t->queries, published_inbox_key(*p));
+    enum vrs_err e = queries_seal_to(t->queries, published_inbox_key(*p));
     if (e != VRS_OK)
         return e;
     struct published *old = t->published;

@@ -247,6 +247,11 @@ static void hash_done(struct worker_job *job) {
         a->answer = a->result == VRS_OK ? ERR_BAD_LOGIN : a->result;
         metric_add(&m_refused, 1);
         name = "session.refused";
+    } else if (peer != NULL &&
+               !published_bound(published_terminal(t->published, peer->serial), u)) {
+        a->answer = ERR_OTHER_MUNICIPALITY; /* C23 */
+        metric_add(&m_refused, 1);
+        name = "session.other_terminal";
     } else if (peer != NULL && session_elsewhere(a->login->sessions, a->user_id, peer->fingerprint,
                                                  clock_mono_ms())) {
         name = "session.opened_elsewhere"; /* C26: one ID on two terminals is told inwards */

@@ -18,19 +18,24 @@
 #include "lib/metric.h"
 #include "lib/sandbox.h"
 #include "lib/secret.h"
+#include "lib/throttle.h"
 #include "lib/tls.h"
 #include "ocr-ingest/coupon.h"
 #include "ocr-ingest/vaccine.h"
-#include "tablet-api/coupon_query.h"
+#include "tablet-api/enrolment.h"
 #include "tablet-api/event.h"
 #include "tablet-api/inbox.h"
 #include "tablet-api/line_in.h"
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
+#include "tablet-api/query.h"
 #include "tablet-api/receipt.h"
 #include "tablet-api/tablet.h"
 #include "tablet-api/terminal.h"
+#include "tablet-api/trouble.h"
 #include "tablet-api/warning.h"
+
+enum { QUOTA_NAMES = 65536 };
 
 #define STR(name, def, help)                                                                       \
     { #name, CONFIG_STR, offsetof(struct tablet_config, name), def, 0, 0, help }
@@ -61,7 +66,7 @@ static const struct config_key config_keys[] = {
     STR(clock_file, "", "development only: file with an offset of the clock in seconds"),
     INT(uid, "0", 0, 4294967294, "uid to become when started as root; 0 stay"),
     INT(answer_wait_ms, "2000", 0, 30000, "a post waits so long for its outcome, then 202"),
-    INT(query_wait_ms, "3000", 100, 30000, "coupons:check waits so long for the inside, then 503"),
+    INT(query_wait_ms, "3000", 100, 30000, "a question waits so long for the inside, then 503"),
     INT(queries_per_minute, "60", 1, 100000, "coupons:check of one terminal"),
     INT(session_idle_s, "1800", 1, 86400, "a session ends after so many idle seconds"),
     INT(session_age_s, "43200", 1, 604800, "a session ends after so many seconds"),
@@ -69,6 +74,8 @@ static const struct config_key config_keys[] = {
     INT(login_queue, "64", 2, 10000, "log-ins that may wait for hashing; above it 503"),
     INT(login_tries, "10", 1, 100000,
         "failed log-ins of an account or terminal in 5 minutes (ten times as many of an address)"),
+    INT(enrolment_tries, "10", 1, 10000,
+        "enrolments of one address, or renewals of one terminal, in 10 minutes"),
     INT(inbox_queue, "4096", 16, 1000000, "doses that may wait for a commit; above it 503"),
     INT(retention_days, "100", 90, 3650, "keys, receipts and outcomes are kept so long"),
     INT(clock_tolerance_s, "120", 1, 86400, "a terminal clock off by more is warned about"),
@@ -246,11 +253,18 @@ static enum vrs_err enter_sandbox(const struct tablet_config *c, struct vrs_faul
 static enum vrs_err open_parts(struct tablet *t) {
     enum vrs_err e = events_open(t, &t->events);
     if (e == VRS_OK)
+        e = trouble_open(t, &t->trouble);
+    if (e == VRS_OK)
         e = receipts_open(t, &t->receipts);
     if (e == VRS_OK)
-        e = coupon_queries_open(t, &t->queries);
+        e = queries_open(t, &t->queries);
+    t->coupon_quota = throttle_open(QUOTA_NAMES, (unsigned)t->config.queries_per_minute, 60000);
+    t->enrolment_quota =
+        throttle_open(QUOTA_NAMES, (unsigned)t->config.enrolment_tries, ENROLMENT_WINDOW_MS);
+    if (t->coupon_quota == NULL || t->enrolment_quota == NULL)
+        e = ERR_MEMORY;
     if (e == VRS_OK && t->published != NULL)
-        e = coupon_queries_seal_to(t->queries, published_inbox_key(t->published));
+        e = queries_seal_to(t->queries, published_inbox_key(t->published));
     if (e == VRS_OK)
         e = line_door_open(t, &t->line);
     if (e == VRS_OK)
@@ -274,6 +288,7 @@ static enum vrs_err listen_all(struct tablet *t, struct listeners *l, struct vrs
         .limits = {.connections = (size_t)c->connections},
         .gate = terminal_gate,
         .unrouted = terminal_unrouted,
+        .trouble = trouble_connection,
         .arg = t};
     const struct http_listener_options public = {.name = "public",
                                                  .address = c->public_address,
@@ -281,6 +296,8 @@ static enum vrs_err listen_all(struct tablet *t, struct listeners *l, struct vrs
                                                  .tls = l->public,
                                                  .routes = public_routes,
                                                  .limits = {.body_bytes = 1024},
+                                                 .unrouted = trouble_unrouted,
+                                                 .trouble = trouble_connection,
                                                  .arg = t};
     const struct http_listener_options line = {.name = "line",
                                                .address = c->line_address,
@@ -289,6 +306,8 @@ static enum vrs_err listen_all(struct tablet *t, struct listeners *l, struct vrs
                                                .routes = line_routes,
                                                .limits = {.connections = 32},
                                                .gate = line_gate,
+                                               .unrouted = trouble_unrouted,
+                                               .trouble = trouble_connection,
                                                .arg = t};
     enum vrs_err e = http_listen(t->http, &terminals, &listener, fault);
     if (e == VRS_OK)
@@ -313,15 +332,18 @@ static void close_parts(struct tablet *t) {
     receipts_stop(t->receipts);
     if (t->inbox != NULL && t->http != NULL)
         inbox_nudge(t->inbox);
-    coupon_queries_close(&t->queries);
+    queries_close(&t->queries);
     http_server_close(&t->http, 2000);
     login_stop(t->login);
     inbox_close(&t->inbox);
     receipts_close(&t->receipts);
     login_close(&t->login);
     line_door_close(&t->line);
+    trouble_close(&t->trouble);
     events_close(&t->events);
     published_close(&t->published);
+    throttle_close(&t->coupon_quota);
+    throttle_close(&t->enrolment_quota);
     warning_list_close(&t->warnings);
     vaccine_list_close(&t->vaccines);
     municipality_list_close(&t->municipalities);

@@ -7,7 +7,13 @@
 #include "lib/arena.h"
 #include "lib/json.h"
 
-enum { ARENA_BYTES = 128 << 20, MAX_USERS = 500000, MAX_REVOKED = 500000, MAX_SYSTEMS = 1000 };
+enum {
+    ARENA_BYTES = 128 << 20,
+    MAX_USERS = 500000,
+    MAX_REVOKED = 500000,
+    MAX_TERMINALS = 500000,
+    MAX_SYSTEMS = 1000
+};
 
 struct published {
     struct arena *arena;
@@ -19,6 +25,8 @@ struct published {
     size_t user_count;
     const char **revoked; /* serials, sorted */
     size_t revoked_count;
+    struct published_terminal *terminals; /* by serial */
+    size_t terminal_count;
     struct published_system *systems; /* by fingerprint */
     size_t system_count;
 };
@@ -185,6 +193,11 @@ static int by_user(const void *a, const void *b) {
                   ((const struct published_user *)b)->user_id);
 }
 
+static int by_serial(const void *a, const void *b) {
+    return strcmp(((const struct published_terminal *)a)->serial,
+                  ((const struct published_terminal *)b)->serial);
+}
+
 static int by_fingerprint(const void *a, const void *b) {
     return strcmp(((const struct published_system *)a)->fingerprint,
                   ((const struct published_system *)b)->fingerprint);
@@ -235,6 +248,54 @@ static enum vrs_err read_revoked(struct published *p, const json_t *list, struct
     return VRS_OK;
 }
 
+static enum vrs_err read_terminal(struct published *p, const json_t *from,
+                                  struct published_terminal *t, struct vrs_fault *fault) {
+    char plain[48];
+    const char *serial = NULL, *name = NULL, *kind = NULL;
+    const char *municipality = "", *site = "", *binding = "", *until = NULL;
+    const struct json_field fields[] = {JF_STR("serial", true, 47, &serial),
+                                        JF_STR("name", true, 63, &name),
+                                        JF_STR("kind", true, 15, &kind),
+                                        JF_STR("municipality_code", false, 6, &municipality),
+                                        JF_STR("site", false, 255, &site),
+                                        JF_STR("binding", false, 15, &binding),
+                                        JF_STR("works_until", false, 40, &until),
+                                        JF_END};
+    enum vrs_err e = json_read(from, fields, fault);
+    if (e != VRS_OK)
+        return e;
+    if (until != NULL && !clock_parse_rfc3339(until, &t->works_until_ms))
+        return err_fail(fault, ERR_BAD_FIELD, "works_until");
+    plain_serial(serial, plain);
+    t->serial = arena_strdup(p->arena, plain);
+    t->name = arena_strdup(p->arena, name);
+    t->kind = arena_strdup(p->arena, kind);
+    t->municipality = arena_strdup(p->arena, municipality);
+    t->site = arena_strdup(p->arena, site);
+    t->binding = arena_strdup(p->arena, binding);
+    return t->serial != NULL && t->name != NULL && t->kind != NULL && t->municipality != NULL &&
+                   t->site != NULL && t->binding != NULL
+               ? VRS_OK
+               : err_fail(fault, ERR_MEMORY, "snapshot");
+}
+
+static enum vrs_err read_terminals(struct published *p, const json_t *list,
+                                   struct vrs_fault *fault) {
+    p->terminal_count = json_array_size(list);
+    if (p->terminal_count > MAX_TERMINALS)
+        return err_fail(fault, ERR_BAD_FIELD, "terminals");
+    p->terminals = arena_alloc(p->arena, (p->terminal_count + 1) * sizeof *p->terminals);
+    if (p->terminals == NULL)
+        return err_fail(fault, ERR_MEMORY, "snapshot");
+    for (size_t i = 0; i < p->terminal_count; i++) {
+        enum vrs_err e = read_terminal(p, json_array_get(list, i), &p->terminals[i], fault);
+        if (e != VRS_OK)
+            return e;
+    }
+    qsort(p->terminals, p->terminal_count, sizeof *p->terminals, by_serial);
+    return VRS_OK;
+}
+
 static enum vrs_err read_systems(struct published *p, const json_t *list, struct vrs_fault *fault) {
     p->system_count = json_array_size(list);
     if (p->system_count > MAX_SYSTEMS)
@@ -259,6 +320,7 @@ static enum vrs_err read_all(struct published *p, const json_t *doc, struct vrs_
     json_t *users = NULL;
     json_t *revoked = NULL;
     json_t *systems = NULL;
+    json_t *terminals = NULL;
     size_t n = 0;
     const struct json_field fields[] = {JF_INT("version", true, &version),
                                         JF_STR("made_at", true, 40, &made_at),
@@ -266,6 +328,7 @@ static enum vrs_err read_all(struct published *p, const json_t *doc, struct vrs_
                                         JF_STR("inbox_key", true, 64, &key),
                                         JF_ARRAY("users", true, &users),
                                         JF_ARRAY("revoked", true, &revoked),
+                                        JF_ARRAY("terminals", true, &terminals),
                                         JF_ARRAY("system_clients", true, &systems),
                                         JF_END};
     enum vrs_err e = json_read(doc, fields, fault);
@@ -286,6 +349,8 @@ static enum vrs_err read_all(struct published *p, const json_t *doc, struct vrs_
         e = read_revoked(p, revoked, fault);
     if (e == VRS_OK)
         e = read_systems(p, systems, fault);
+    if (e == VRS_OK)
+        e = read_terminals(p, terminals, fault);
     return e;
 }
 
@@ -356,4 +421,23 @@ const struct published_system *published_system(const struct published *p,
         return NULL;
     crypto_hex(fingerprint, CRYPTO_HASH_BYTES, hex);
     return bsearch(&key, p->systems, p->system_count, sizeof *p->systems, by_fingerprint);
+}
+
+const struct published_terminal *published_terminal(const struct published *p,
+                                                    const char *serial_hex) {
+    char plain[48];
+    const struct published_terminal key = {.serial = plain};
+    if (p == NULL || p->terminal_count == 0)
+        return NULL;
+    plain_serial(serial_hex, plain);
+    return bsearch(&key, p->terminals, p->terminal_count, sizeof *p->terminals, by_serial);
+}
+
+bool published_bound(const struct published_terminal *t, const struct published_user *u) {
+    if (t == NULL || u == NULL)
+        return false;
+    if (strcmp(t->binding, "none") == 0 || t->municipality[0] == '\0')
+        return true;
+    return strcmp(t->municipality, u->municipality) == 0 &&
+           (strcmp(t->binding, "site") != 0 || strcmp(t->site, u->site) == 0);
 }

@@ -1,4 +1,5 @@
-/* What the inside publishes outward: site-staff accounts, revoked terminals, system clients and the
+/* What the inside publishes outward: site-staff accounts, registered and revoked
+ * terminals, system clients and the
  * key that entries are sealed to.  A signed text whose version only grows; read-only once read.
  *
  * published_verify and published_read are pure and may run on any thread; a struct published then
@@ -36,6 +37,16 @@ struct published_user {
     struct civil_date valid_until; /* the last day */
 };
 
+struct published_terminal {
+    const char *serial; /* lower case, no leading zeros */
+    const char *name;
+    const char *kind;         /* "tablet", "reader", "system" */
+    const char *municipality; /* "" none */
+    const char *site;         /* "" none */
+    const char *binding;      /* whose people may log in: "" municipality, "site", "none" all */
+    int64_t works_until_ms;   /* replaced by a renewal: refused after this; 0 none */
+};
+
 struct published_system {
     const char *fingerprint; /* 64 lower-case hex digits */
     const char *name;
@@ -63,6 +74,11 @@ const uint8_t *published_inbox_key(const struct published *p);
 bool published_fresh(const struct published *p, int64_t now_ms);
 const struct published_user *published_user(const struct published *p, const char *user_id);
 bool published_revoked(const struct published *p, const char *serial_hex);
+/* NULL: not registered. */
+const struct published_terminal *published_terminal(const struct published *p,
+                                                    const char *serial_hex);
+/* May this user log in on this terminal (C23)?  Not without a terminal. */
+bool published_bound(const struct published_terminal *t, const struct published_user *u);
 const struct published_system *published_system(const struct published *p,
                                                 const uint8_t fingerprint[CRYPTO_HASH_BYTES]);
 

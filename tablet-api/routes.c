@@ -6,6 +6,8 @@
 #include "ocr-ingest/vaccine.h"
 #include "tablet-api/coupon_query.h"
 #include "tablet-api/dose.h"
+#include "tablet-api/enrolment.h"
+#include "tablet-api/line.h"
 #include "tablet-api/line_in.h"
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
@@ -30,11 +32,15 @@ const struct route terminal_routes[] = {
      ROUTE_IDEMPOTENT | ROUTE_SYSTEM_CLIENT, 8192, dose_cancel, "Cancel a reading of today"},
     {ROUTE_POST, "/v1/coupons:check", "coupon.check", ROUTE_SYSTEM_CLIENT, 4096, coupon_check,
      "What the inside knows about a coupon"},
+    {ROUTE_POST, "/v1/terminals/current:renew", NULL, ROUTE_NO_LOGIN, ENROLMENT_MAX_BODY,
+     enrolment_renew, "A new certificate for this terminal"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 1024, vaccines_get, "Vaccine products"},
     {0},
 };
 
 const struct route public_routes[] = {
+    {ROUTE_POST, "/v1/enrolments", NULL, ROUTE_NO_LOGIN, ENROLMENT_MAX_BODY, enrolment_post,
+     "A first certificate for a device with a one-time code"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 1024, vaccines_get, "Vaccine products"},
     {0},
 };
@@ -45,7 +51,7 @@ const struct route line_routes[] = {
     {ROUTE_POST, "/line/v1/outcomes", NULL, ROUTE_NO_LOGIN, LINE_MAX_BODY, line_outcomes,
      "Outcomes of entries"},
     {ROUTE_POST, "/line/v1/answers", NULL, ROUTE_NO_LOGIN, LINE_MAX_BODY, line_answers,
-     "Answers to coupon queries"},
+     "Answers to queries"},
     {ROUTE_PUT, "/line/v1/snapshot", NULL, ROUTE_NO_LOGIN, 2 * (size_t)PUBLISHED_MAX_BYTES,
      line_snapshot, "The signed snapshot"},
     {ROUTE_POST, "/line/v1/replay", NULL, ROUTE_NO_LOGIN, 4096, line_replay,

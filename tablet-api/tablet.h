@@ -9,7 +9,6 @@
 #include "lib/err.h"
 #include "lib/route.h"
 
-struct coupon_queries;
 struct event_base;
 struct events;
 struct http_server;
@@ -18,7 +17,10 @@ struct line_door;
 struct login;
 struct municipality_list;
 struct published;
+struct queries;
 struct receipts;
+struct trouble;
+struct throttle;
 struct vaccine_list;
 struct warning_list;
 
@@ -51,6 +53,7 @@ struct tablet_config { /* the keys and their meaning: main.c */
     int64_t sessions_max;
     int64_t login_queue;
     int64_t login_tries;
+    int64_t enrolment_tries;
     int64_t inbox_queue;
     int64_t retention_days;
     int64_t clock_tolerance_s;
@@ -74,8 +77,11 @@ struct tablet {
     struct events *events;
     struct login *login;
     struct receipts *receipts;
-    struct coupon_queries *queries;
+    struct queries *queries;
+    struct throttle *coupon_quota;    /* coupons:check by terminal */
+    struct throttle *enrolment_quota; /* tries to enrol by source, renewals by terminal */
     struct line_door *line;
+    struct trouble *trouble;
 };
 
 extern const struct route terminal_routes[];

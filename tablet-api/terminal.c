@@ -43,14 +43,16 @@ static enum vrs_err use_session(struct tablet *t, struct caller *c, const char *
     if (s == NULL || memcmp(s->certificate, c->peer->fingerprint, sizeof s->certificate) != 0)
         return ERR_SESSION_ENDED;
     const struct published_user *u = published_user(t->published, s->user_id);
-    if (u == NULL || (u->ends && clock_today_jst().days > u->valid_until.days)) {
+    const struct published_terminal *at = published_terminal(t->published, c->peer->serial);
+    if (u == NULL || at == NULL || (u->ends && clock_today_jst().days > u->valid_until.days) ||
+        !published_bound(at, u)) {
         (void)session_end(login_sessions(t->login), token);
         return ERR_SESSION_ENDED;
     }
     c->staff = u->user_id;
     c->rights = u->rights;
     c->token = token;
-    if (u->municipality[0] != '\0')
+    if (c->registered[0] == '\0')
         c->municipality = u->municipality;
     return VRS_OK;
 }
@@ -84,7 +86,17 @@ static bool keep(struct http_request *rq, struct caller *c) {
     struct arena *a = http_arena(rq);
     c->staff = c->staff[0] != '\0' ? arena_strdup(a, c->staff) : "";
     c->municipality = c->municipality[0] != '\0' ? arena_strdup(a, c->municipality) : "";
-    return c->staff != NULL && c->municipality != NULL;
+    c->registered = c->registered[0] != '\0' ? arena_strdup(a, c->registered) : "";
+    return c->staff != NULL && c->municipality != NULL && c->registered != NULL;
+}
+
+/* Of the right authority is not enough: the registry names it, as this kind and by this name. */
+static const struct published_terminal *registered(const struct tablet *t,
+                                                   const struct tls_peer *peer) {
+    const struct published_terminal *at = published_terminal(t->published, peer->serial);
+    bool same =
+        at != NULL && strcmp(at->kind, peer->kind) == 0 && strcmp(at->name, peer->name) == 0;
+    return same ? at : NULL;
 }
 
 bool terminal_gate(struct http_request *rq) {
@@ -95,10 +107,23 @@ bool terminal_gate(struct http_request *rq) {
         http_problem(rq, peer == NULL ? ERR_FORBIDDEN : ERR_MEMORY, NULL, NULL);
         return false;
     }
-    *c = (struct caller){
-        .peer = peer, .terminal = peer->name, .staff = "", .municipality = peer->municipality};
+    *c = (struct caller){.peer = peer,
+                         .terminal = peer->name,
+                         .staff = "",
+                         .municipality = peer->municipality,
+                         .registered = ""};
     http_set_context(rq, c);
     if (peer->expired || published_revoked(t->published, peer->serial))
+        return refuse(rq, c, ERR_TERMINAL_REVOKED, "terminal.revoked_used");
+    if (t->published == NULL) /* nobody is registered before the inside has said who is */
+        return refuse(rq, c, ERR_SNAPSHOT_OLD, "session.no_snapshot");
+    const struct published_terminal *at = registered(t, peer);
+    if (at == NULL) { /* what the certificate says of itself is not believed */
+        c->municipality = "";
+        return refuse(rq, c, ERR_UNKNOWN_SYSTEM, "terminal.not_registered");
+    }
+    c->municipality = c->registered = at->municipality;
+    if (at->works_until_ms != 0 && clock_now_ms() > at->works_until_ms)
         return refuse(rq, c, ERR_TERMINAL_REVOKED, "terminal.revoked_used");
     enum vrs_err e = identify(rq, c);
     if (e != VRS_OK)

@@ -16,6 +16,8 @@ struct caller {
     const char *terminal;     /* certificate CN */
     const char *staff;        /* user id, "" for a system client and before log-in */
     const char *municipality; /* of the site, "" unknown */
+    const char *registered;   /* the terminal's municipality by the registry, "" none */
+    bool own_coupon;          /* coupons:check: the coupon is of `registered` */
     unsigned rights;          /* enum tablet_right */
     const char *token;        /* of the session, hex; NULL without one */
 };

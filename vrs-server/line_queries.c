@@ -7,13 +7,13 @@
 #include "partitions/access_log.h"
 #include "vrs-server/apply.h"
 #include "vrs-server/line_outcomes.h"
+#include "vrs-server/terminal_list.h"
 
 struct query_job {
     struct pool_job job; /* first */
     struct line_queries *line;
-    uint64_t id;
+    struct line_query query; /* its `sealed` is our copy below */
     bool own_site;
-    size_t sealed_len;
     enum line_coupon_status status;
     uint8_t sealed[];
 };
@@ -64,10 +64,10 @@ static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
     char text[32] = "";
     memset(&holder, 0, sizeof holder);
     buffer_init(&aad, 64);
-    line_query_aad(q->id, &aad);
+    line_query_aad(&q->query, &aad);
     buffer_init(&line, sizeof text - 1);
     enum vrs_err e = crypto_opener_unseal(q->line->opener[job->worker_index], aad.data, aad.len,
-                                          q->sealed, q->sealed_len, &line);
+                                          q->query.sealed, q->query.sealed_len, &line);
     if (e == VRS_OK && line.len > 0)
         memcpy(text, line.data, line.len);
     if (e == VRS_OK)
@@ -93,6 +93,14 @@ static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
     return e;
 }
 
+static void put_answer(struct line_queries *l, const struct line_answer *a) {
+    if (!l->has_answers)
+        line_answers_begin(&l->answers);
+    l->has_answers = true;
+    line_answers_add(a, &l->answers);
+    post_answers(l);
+}
+
 static void query_done(struct pool_job *job) {
     struct query_job *q = (struct query_job *)job;
     struct line_queries *l = q->line;
@@ -101,11 +109,8 @@ static void query_done(struct pool_job *job) {
     if (job->err == ERR_NOT_FOUND)
         q->status = LINE_COUPON_UNKNOWN;
     if (!l->closing && (job->err == VRS_OK || job->err == ERR_NOT_FOUND)) {
-        if (!l->has_answers)
-            line_answers_begin(&l->answers);
-        l->has_answers = true;
-        line_answers_add(q->id, q->status, &l->answers);
-        post_answers(l);
+        const struct line_answer a = {.id = q->query.id, .status = q->status};
+        put_answer(l, &a);
     }
     free(q);
 }
@@ -127,13 +132,18 @@ static void post_answers(struct line_queries *l) {
 }
 
 void line_queries_take(struct line_queries *l, const struct line_query *from) {
+    if (from->kind != LINE_QUERY_COUPON)
+        return;
     struct query_job *q = calloc(1, sizeof *q + from->sealed_len);
     if (q == NULL)
         return; /* unanswered: the tablet's deadline speaks */
     q->line = l;
-    q->id = from->id;
-    q->own_site = strcmp(from->municipality, from->site_municipality) == 0;
-    q->sealed_len = from->sealed_len;
+    q->query = *from;
+    q->query.sealed = q->sealed;
+    /* What the outside says of its terminals is not believed: the registry knows their towns. */
+    const struct listed_terminal *t = terminal_list_find(l->server->terminals, from->from);
+    q->own_site = t != NULL && t->state == TERMINAL_ACTIVE &&
+                  strcmp(t->municipality, from->municipality) == 0;
     memcpy(q->sealed, from->sealed, from->sealed_len);
     q->job.run = query_run;
     q->job.done = query_done;

@@ -91,17 +91,27 @@ static enum vrs_err add_user(struct account *a, void *arg) {
 }
 
 struct terminals {
-    json_t *revoked, *clients;
+    json_t *revoked, *registered, *clients;
 };
 
 static enum vrs_err add_terminal(struct terminal *t, void *arg) {
     struct terminals *all = arg;
     if (terminal_is_inside(t))
         return VRS_OK;
-    if (t->state == TERMINAL_REVOKED) {
+    if (t->state == TERMINAL_REVOKED)
         return json_array_append_new(all->revoked, json_string(t->serial)) == 0 ? VRS_OK
                                                                                 : ERR_MEMORY;
-    } else if (strcmp(t->kind, "system") == 0 || strcmp(t->kind, "reader") == 0) {
+    json_t *one = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "serial", t->serial, "name", t->name,
+                            "kind", t->kind, "municipality_code", t->municipality, "site", t->site,
+                            "binding", t->binding);
+    if (one == NULL || json_array_append_new(all->registered, one) != 0)
+        return ERR_MEMORY;
+    if (t->works_until_ms != 0) {
+        char until[25];
+        clock_format_rfc3339(t->works_until_ms, until);
+        (void)json_object_set_new(one, "works_until", json_string(until));
+    }
+    if (strcmp(t->kind, TERMINAL_SYSTEM) == 0 || strcmp(t->kind, TERMINAL_READER) == 0) {
         json_t *client = json_pack("{s:s,s:s,s:o}", "fingerprint", t->fingerprint, "name", t->name,
                                    "rights", words_array(t->rights));
         return client != NULL && json_array_append_new(all->clients, client) == 0 ? VRS_OK
@@ -137,7 +147,8 @@ static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
     struct make_job *m = (struct make_job *)job;
     struct snapshot *s = m->snapshot;
     json_t *users = json_array();
-    struct terminals all = {.revoked = json_array(), .clients = json_array()};
+    struct terminals all = {
+        .revoked = json_array(), .registered = json_array(), .clients = json_array()};
     char now[25];
     buffer_clear(&m->body);
     enum vrs_err e = next_version(registry, m->at_least, &m->version);
@@ -146,10 +157,11 @@ static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
     if (e == VRS_OK)
         e = terminal_walk(registry, add_terminal, &all);
     clock_format_rfc3339(clock_now_ms(), now);
-    json_t *doc = json_pack(
-        "{s:I,s:s,s:I,s:s,s:o,s:o,s:o}", "version", (json_int_t)m->version, "made_at", now,
-        "max_age_s", (json_int_t)s->server->config.snapshot_max_age_s, "inbox_key",
-        s->inbox_key_base64, "users", users, "revoked", all.revoked, "system_clients", all.clients);
+    json_t *doc =
+        json_pack("{s:I,s:s,s:I,s:s,s:o,s:o,s:o,s:o}", "version", (json_int_t)m->version, "made_at",
+                  now, "max_age_s", (json_int_t)s->server->config.snapshot_max_age_s, "inbox_key",
+                  s->inbox_key_base64, "users", users, "revoked", all.revoked, "terminals",
+                  all.registered, "system_clients", all.clients);
     struct buffer text;
     buffer_init(&text, MAX_SNAPSHOT_BYTES);
     if (e == VRS_OK)

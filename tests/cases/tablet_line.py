@@ -77,7 +77,7 @@ def snapshot(stack, inside):
     def text(v, **changes):
         return json.dumps({"version": v, "made_at": now, "max_age_s": 86400, "users": [],
                            "inbox_key": base64.b64encode(bytes(range(32))).decode(), "revoked": [],
-                           "system_clients": [], **changes})
+                           "terminals": [], "system_clients": [], **changes})
 
     v = int(version(stack))
     problem(put(sign(stack, text(v))), 409, "conflict", "the snapshot's version again: refused")

@@ -57,10 +57,10 @@ static void on_receipt(const uint8_t receipt[LINE_RECEIPT_BYTES], void *arg) {
     *(unsigned *)arg += receipt[0];
 }
 
-static void on_answer(uint64_t id, enum line_coupon_status status, void *arg) {
-    (void)id;
+static void on_answer(const struct line_answer *a, void *arg) {
     (void)arg;
-    must(status >= LINE_COUPON_OK && status <= LINE_COUPON_MOVED_OUT);
+    must((a->status == 0 || a->status >= LINE_COUPON_OK) && a->status <= LINE_COUPON_MOVED_OUT);
+    must(strlen(a->refusal) < sizeof a->refusal);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -78,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ROUND_TRIP(dose, data, size);
     ROUND_TRIP(cancel, data, size);
     ROUND_TRIP(event, data, size);
+    ROUND_TRIP(enrolment, data, size);
     ROUND_TRIP(pull, data, size);
     ROUND_TRIP(replay, data, size);
     return 0;

@@ -42,6 +42,7 @@ class Pki:
 
     def __init__(self, folder):
         self.folder = folder
+        self.made = {}  # client certificates: name → (authority, subject)
         os.makedirs(folder, exist_ok=True)
 
     def path(self, name):
@@ -58,6 +59,8 @@ class Pki:
 
     def cert(self, ca, name, subject, san=None, days=30):
         """CN, O, OU in `subject`; with `san` a server's, else a client's. days < 0: expired."""
+        if not san:
+            self.made[name] = (ca, dict(part.split("=", 1) for part in subject[1:].split("/")))
         self.key(name)
         openssl("req", "-new", "-key", self.path(name + ".key"), "-subj", subject,
                 "-out", self.path(name + ".csr"))
@@ -134,7 +137,7 @@ def read_pulled(body):
                             "municipality": inner[5].decode(), "sealed": inner[7]})
         elif tag == 4:
             queries.append({"id": u64(inner[1]), "municipality": inner[2].decode(),
-                            "site": inner.get(3, b"").decode()})
+                            "from": inner.get(3, b"").decode(), "kind": u64(inner[5])})
     return head, entries, queries
 
 
@@ -188,6 +191,8 @@ class TabletSide:
         self.users = []
         self.revoked = []
         self.systems = []
+        self.unregistered = set()
+        self.serials = {}
         self.max_age_s = 86400
         self.made_at = None
         for ca in ("ca", "tablet-ca", "line-ca", "other-ca"):
@@ -315,6 +320,19 @@ class TabletSide:
 
     # -- the snapshot
 
+    def registered(self):
+        """Every certificate of the terminals' authority, open to whoever logs in."""
+        return [{"serial": self.serial_of(name), "name": subject["CN"],
+                 "kind": subject.get("OU", ""), "municipality_code": subject.get("O", ""),
+                 "binding": "none"}
+                for name, (ca, subject) in self.pki.made.items()
+                if ca == "tablet-ca" and name not in self.unregistered]
+
+    def serial_of(self, name):
+        if name not in self.serials:
+            self.serials[name] = self.pki.serial(name)
+        return self.serials[name]
+
     def add_user(self, user="site-1", password="correct horse", **more):
         self.users.append({"user_id": user, "password_hash": password_hash(password),
                            "roles": ["site_staff"], **more})
@@ -325,6 +343,7 @@ class TabletSide:
         text = json.dumps({"version": self.version, "made_at": made, "max_age_s": self.max_age_s,
                            "inbox_key": base64.b64encode(public_bytes(self.inbox_key)).decode(),
                            "users": self.users, "revoked": self.revoked,
+                           "terminals": self.registered(),
                            "system_clients": self.systems, **changes}, ensure_ascii=False)
         return self.sign(text)
 

@@ -132,15 +132,20 @@ static enum vrs_err see_query(const struct line_query *q, void *arg) {
     n[1]++;
     assert_true(q->id == 42);
     assert_string_equal(q->municipality, "462012");
-    assert_string_equal(q->site_municipality, "");
+    assert_string_equal(q->from, "4a1f");
+    assert_int_equal(q->kind, LINE_QUERY_RENEW);
     return VRS_OK;
 }
 
 static void a_pull_comes_back(void **state) {
     (void)state;
     const struct line_pulled_head head = {.snapshot_version = 5, .depth = 2, .oldest_ms = -1};
-    const struct line_query q = {
-        .id = 42, .municipality = "462012", .sealed = (const uint8_t *)"x", .sealed_len = 1};
+    const struct line_query q = {.id = 42,
+                                 .kind = LINE_QUERY_RENEW,
+                                 .municipality = "462012",
+                                 .from = "4a1f",
+                                 .sealed = (const uint8_t *)"x",
+                                 .sealed_len = 1};
     struct line_pulled_head got;
     uint64_t n[2] = {0, 0};
     line_pulled_begin(&head, &b);
@@ -168,10 +173,9 @@ static void see_receipt(const uint8_t receipt[LINE_RECEIPT_BYTES], void *arg) {
     memcpy(arg, receipt, LINE_RECEIPT_BYTES);
 }
 
-static void see_answer(uint64_t id, enum line_coupon_status status, void *arg) {
-    uint64_t *out = arg;
-    out[0] = id;
-    out[1] = status;
+static void see_answer(const struct line_answer *a, void *arg) {
+    struct line_answer *out = arg;
+    *out = *a;
 }
 
 static void outcomes_and_answers_come_back(void **state) {
@@ -190,11 +194,45 @@ static void outcomes_and_answers_come_back(void **state) {
     assert_int_equal(line_acked_decode(b.data, b.len, see_receipt, receipt), VRS_OK);
     assert_memory_equal(receipt, r.receipt, sizeof receipt);
     buffer_clear(&b);
-    uint64_t answer[2] = {0, 0};
+    struct line_answer given = {.id = UINT64_MAX, .status = LINE_COUPON_MOVED_OUT}, answer;
     line_answers_begin(&b);
-    line_answers_add(UINT64_MAX, LINE_COUPON_MOVED_OUT, &b);
-    assert_int_equal(line_answers_decode(b.data, b.len, see_answer, answer), VRS_OK);
-    assert_true(answer[0] == UINT64_MAX && answer[1] == LINE_COUPON_MOVED_OUT);
+    line_answers_add(&given, &b);
+    assert_int_equal(line_answers_decode(b.data, b.len, see_answer, &answer), VRS_OK);
+    assert_true(answer.id == UINT64_MAX && answer.status == LINE_COUPON_MOVED_OUT);
+    assert_true(answer.len == 0 && answer.refusal[0] == '\0');
+    buffer_clear(&b);
+    given = (struct line_answer){.id = 7, .body = (const uint8_t *)"{}", .len = 2};
+    line_answers_begin(&b);
+    line_answers_add(&given, &b);
+    assert_int_equal(line_answers_decode(b.data, b.len, see_answer, &answer), VRS_OK);
+    assert_true(answer.id == 7 && answer.status == 0 && answer.len == 2);
+    assert_memory_equal(answer.body, "{}", 2);
+}
+
+static void a_query_is_sealed_for_its_kind_and_sender(void **state) {
+    (void)state;
+    struct line_query q = {.id = 1, .kind = LINE_QUERY_ENROL, .from = "203.0.113.9"};
+    struct buffer other;
+    line_query_aad(&q, &b);
+    for (int change = 0; change < 3; change++) {
+        struct line_query r = q;
+        if (change == 0)
+            r.id++;
+        else if (change == 1)
+            r.kind = LINE_QUERY_RENEW;
+        else
+            r.from[0] = '1';
+        buffer_init(&other, 256);
+        line_query_aad(&r, &other);
+        assert_false(other.len == b.len && memcmp(other.data, b.data, b.len) == 0);
+        buffer_fini(&other);
+    }
+    buffer_clear(&b);
+    const struct line_enrolment e = {.code = "AAAAA", .request_pem = "-----BEGIN\n"};
+    struct line_enrolment back;
+    line_enrolment_encode(&e, &b);
+    assert_int_equal(line_enrolment_decode(b.data, b.len, &back), VRS_OK);
+    assert_memory_equal(&e, &back, sizeof e);
 }
 
 static void questions_come_back(void **state) {
@@ -279,6 +317,7 @@ int main(void) {
         TEST(cancels_and_events_come_back),
         TEST(a_pull_comes_back),
         TEST(outcomes_and_answers_come_back),
+        TEST(a_query_is_sealed_for_its_kind_and_sender),
         TEST(questions_come_back),
         TEST(messages_are_strict),
         TEST(the_aad_binds_what_is_in_clear),

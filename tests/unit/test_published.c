@@ -14,7 +14,7 @@
 
 #define KEY "\"inbox_key\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\""
 #define HEAD "{\"version\":7,\"made_at\":\"2021-07-01T00:00:00Z\",\"max_age_s\":60," KEY ","
-#define TAIL ",\"revoked\":[\"00AB12\"],\"system_clients\":[]}"
+#define TAIL ",\"revoked\":[\"00AB12\"],\"terminals\":[],\"system_clients\":[]}"
 
 static enum vrs_err read_text(const char *text, struct published **out) {
     struct vrs_fault fault = {0};
@@ -62,14 +62,53 @@ static void system_clients_by_fingerprint(void **state) {
     uint8_t print[32];
     memset(print, 0xab, sizeof print);
     assert_int_equal(
-        read_text(HEAD "\"users\":[],\"revoked\":[],\"system_clients\":[{\"fingerprint\":"
-                       "\"ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB\","
-                       "\"name\":\"reader\",\"rights\":[\"dose.post\"]}]}",
-                  &p),
+        read_text(
+            HEAD
+            "\"users\":[],\"revoked\":[],\"terminals\":[],\"system_clients\":[{\"fingerprint\":"
+            "\"ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB\","
+            "\"name\":\"reader\",\"rights\":[\"dose.post\"]}]}",
+            &p),
         VRS_OK);
     assert_string_equal(published_system(p, print)->name, "reader");
     print[0] = 0;
     assert_null(published_system(p, print));
+    published_close(&p);
+}
+
+static const char terminals_text[] = HEAD
+    "\"users\":["
+    "{\"user_id\":\"m\",\"password_hash\":\"h\",\"roles\":[],\"municipality_code\":\"131032\","
+    "\"site\":\"hall\"},"
+    "{\"user_id\":\"f\",\"password_hash\":\"h\",\"roles\":[],\"municipality_code\":\"142051\"},"
+    "{\"user_id\":\"n\",\"password_hash\":\"h\",\"roles\":[]}],\"revoked\":[],\"terminals\":["
+    "{\"serial\":\"00C2\",\"name\":\"t2\",\"kind\":\"tablet\",\"municipality_code\":\"131032\","
+    "\"binding\":\"site\",\"site\":\"school\"},"
+    "{\"serial\":\"a1\",\"name\":\"t1\",\"kind\":\"tablet\",\"municipality_code\":\"131032\","
+    "\"works_until\":\"2021-08-01T00:00:00Z\"},"
+    "{\"serial\":\"b3\",\"name\":\"t3\",\"kind\":\"tablet\",\"municipality_code\":\"131032\","
+    "\"binding\":\"none\"}],\"system_clients\":[]}";
+
+static void terminals_and_who_may_log_in_on_them(void **state) {
+    (void)state;
+    struct published *p = NULL;
+    assert_int_equal(read_text(terminals_text, &p), VRS_OK);
+    const struct published_terminal *one = published_terminal(p, "A1");
+    const struct published_terminal *site = published_terminal(p, "c2");
+    const struct published_terminal *any = published_terminal(p, "00b3");
+    assert_string_equal(one->name, "t1");
+    assert_true(one->works_until_ms > 0);
+    assert_string_equal(site->site, "school");
+    assert_null(published_terminal(p, "a2"));
+    assert_null(published_terminal(NULL, "a1"));
+    const struct published_user *m = published_user(p, "m"), *f = published_user(p, "f");
+    const struct published_user *n = published_user(p, "n");
+    assert_true(published_bound(one, m));
+    assert_false(published_bound(one, f));  /* C23: another municipality's */
+    assert_false(published_bound(one, n));  /* of no municipality */
+    assert_false(published_bound(site, m)); /* another site's */
+    assert_true(published_bound(any, f));
+    assert_false(published_bound(NULL, m));
+    assert_false(published_bound(one, NULL));
     published_close(&p);
 }
 
@@ -132,6 +171,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accounts_rights_and_revocations),
         cmocka_unit_test(system_clients_by_fingerprint),
+        cmocka_unit_test(terminals_and_who_may_log_in_on_them),
         cmocka_unit_test(what_is_malformed_is_refused_whole),
         cmocka_unit_test(only_the_signed_bytes_count),
     };
