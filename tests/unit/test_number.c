@@ -1,6 +1,7 @@
 /* The number area behind its real socket: a forked server, vrs-server's client, raw messages. */
 // needs: vrs-server/number/access.c vrs-server/number/message.c vrs-server/number/area.c
 // needs: vrs-server/number/copy.c vrs-server/number/serve.c vrs-server/number/client.c
+// needs: vrs-server/number/rotate.c
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
@@ -548,6 +549,119 @@ static void test_backup_restore(void **state) {
     assert_int_equal(match(KAGOSHIMA, "987654321093", &row), VRS_OK);
 }
 
+/* ---- S5: new keys */
+
+static void numbers_are_there(size_t count) {
+    struct record_id row, want;
+    for (size_t i = 1; i <= count; i++) {
+        struct personal_number n;
+        want = row_of((uint8_t)i);
+        assert_int_equal(number_reveal(client, KAGOSHIMA, &want, &revealing, &n), VRS_OK);
+        assert_int_equal(match(KAGOSHIMA, n.digits, &row), VRS_OK);
+        assert_memory_equal(row.bytes, want.bytes, sizeof row.bytes);
+        struct record_id other = row_of((uint8_t)(100 + i)); /* held once, under either key */
+        assert_int_equal(number_put(client, KAGOSHIMA, &other, &n, &registering), ERR_R183);
+        secret_wipe(&n, sizeof n);
+    }
+}
+
+static bool under_way(const struct number_rotation *r) {
+    return (r->of[0].phase != 0 && r->of[0].phase != ROTATE_DONE) ||
+           (r->of[1].phase != 0 && r->of[1].phase != ROTATE_DONE);
+}
+
+/* The whole of it, with the server killed at a moment of every step, if wanted. */
+static void rotate(const char *what, int moment) {
+    struct number_rotation r;
+    assert_int_equal(number_rotate(client, KAGOSHIMA, what, "operator", &r), VRS_OK);
+    assert_true(under_way(&r));
+    for (int steps = 0; under_way(&r); steps++) {
+        assert_true(steps < 50);
+        bool clean = r.of[0].phase == ROTATE_CLEAN || r.of[1].phase == ROTATE_CLEAN;
+        if (moment >= 0) {
+            order((enum area_moment)moment, KILL);
+            enum vrs_err e = number_rotate(client, KAGOSHIMA, "destroy", "operator", &r);
+            assert_true(e == ERR_UNKNOWN || e == ERR_NUMBER_AWAY);
+            expect_killed();
+            start();
+            numbers_are_there(3);
+        }
+        assert_int_equal(
+            number_rotate(client, KAGOSHIMA, clean ? "destroy" : "step", "operator", &r), VRS_OK);
+        numbers_are_there(3);
+        if (r.of[0].phase == ROTATE_CLEAN ||
+            r.of[1].phase == ROTATE_CLEAN) { /* waits for its log */
+            assert_int_equal(number_rotate(client, KAGOSHIMA, "step", "operator", &r), VRS_OK);
+            assert_true(r.of[0].phase == ROTATE_CLEAN || r.of[1].phase == ROTATE_CLEAN);
+        }
+    }
+}
+
+static size_t keys_in(enum key_state wanted) {
+    struct key_info info[32];
+    struct keyring *ring = open_keys();
+    size_t n = keyring_list(ring, KAGOSHIMA, info, 32), found = 0;
+    for (size_t i = 0; i < n && i < 32; i++)
+        found += info[i].state == wanted;
+    keyring_close(&ring);
+    return found;
+}
+
+static void test_keys_rotate(void **state) {
+    (void)state;
+    struct number_rotation r;
+    assert_int_equal(number_rotate(client, KAGOSHIMA, "data", "operator", &r), ERR_NOT_FOUND);
+    put(KAGOSHIMA, 1, "123456789018");
+    put(KAGOSHIMA, 2, "987654321093");
+    put(KAGOSHIMA, 3, "111111111118");
+    assert_int_equal(number_rotate(client, KAGOSHIMA, "surprise", "operator", &r), ERR_BAD_FIELD);
+    assert_int_equal(number_rotate(client, KAGOSHIMA, "status", "operator", &r), VRS_OK);
+    assert_true(r.of[0].phase == 0 && r.of[1].phase == 0 && r.keys_under_previous_kek == 0);
+    rotate("data", -1);
+    rotate("index", -1);
+    stop();
+    assert_int_equal(keys_in(KEY_ACTIVE), 2);
+    assert_int_equal(keys_in(KEY_DESTROYED), 2);
+    start();
+    numbers_are_there(3);
+    static const enum area_moment moments[] = {AREA_COMMITTING, AREA_COMMITTED};
+    for (int i = 0; i < 2; i++) {
+        rotate("data", (int)moments[i]);
+        rotate("index", (int)moments[i]);
+    }
+    stop();
+    assert_int_equal(keys_in(KEY_ACTIVE), 2);
+    assert_int_equal(keys_in(KEY_DESTROYED), 6);
+    start();
+    numbers_are_there(3);
+}
+
+/* A backup from before a rotation comes back under the keys of now; without them, it stays away. */
+static void test_restore_over_a_rotation(void **state) {
+    (void)state;
+    struct record_id row;
+    put(KAGOSHIMA, 1, "123456789018");
+    assert_int_equal(number_backup(client, KAGOSHIMA, "before"), VRS_OK);
+    put(KAGOSHIMA, 2, "987654321093");
+    for (int i = 0; i < 2; i++) {
+        struct number_rotation all;
+        assert_int_equal(
+            number_rotate(client, KAGOSHIMA, i == 0 ? "data" : "index", "operator", &all), VRS_OK);
+        while (under_way(&all))
+            assert_int_equal(number_rotate(client, KAGOSHIMA, "destroy", "operator", &all), VRS_OK);
+    }
+    struct number_rotation r;
+    assert_int_equal(number_rotate(client, KAGOSHIMA, "data", "operator", &r), VRS_OK);
+    assert_int_equal(number_rotate(client, KAGOSHIMA, "step", "operator", &r), VRS_OK);
+    assert_int_equal(number_restore(client, KAGOSHIMA, "before"), VRS_OK);
+    assert_int_equal(match(KAGOSHIMA, "123456789018", &row), VRS_OK);
+    assert_int_equal(match(KAGOSHIMA, "987654321093", &row), ERR_NOT_FOUND);
+    for (int i = 0; i < 20 && r.of[0].phase != ROTATE_DONE; i++) /* what was under way ends */
+        assert_int_equal(number_rotate(client, KAGOSHIMA, "destroy", "operator", &r), VRS_OK);
+    assert_int_equal(r.of[0].phase, ROTATE_DONE);
+    assert_int_equal(match(KAGOSHIMA, "123456789018", &row), VRS_OK);
+}
+
 /* ---- raw messages */
 
 static int raw_connect(void) {
@@ -1037,13 +1151,18 @@ static void blind_of(const char *town, const char *digits, struct store_index *o
     keyring_close(&ring);
 }
 
-static void test_memory_after_a_miss(void **state) {
-    (void)state;
+static void memory_after_a_miss(bool rotating) {
     struct buffer flight, after, all;
     struct store_index blind;
     uint64_t id;
     char error[40];
     put(KAGOSHIMA, 1, "123456789018");
+    if (rotating) { /* two index keys: a miss makes two forms of the number */
+        struct number_rotation r;
+        assert_int_equal(number_rotate(client, KAGOSHIMA, "index", "operator", &r), VRS_OK);
+        assert_int_equal(number_rotate(client, KAGOSHIMA, "step", "operator", &r), VRS_OK);
+        assert_int_equal(r.of[1].phase, ROTATE_WALKING);
+    }
     (void)fact("open_files");
     buffer_init(&flight, 1U << 30);
     buffer_init(&after, 1U << 30);
@@ -1065,11 +1184,24 @@ static void test_memory_after_a_miss(void **state) {
     assert_true(forms_found(&flight, n.digits) > 0); /* the positive control */
     assert_int_equal(forms_found(&after, n.digits), 0);
     blind_of(KAGOSHIMA, n.digits, &blind);
-    assert_null(memmem(after.data, after.len, blind.bytes, 16));
+    assert_null(memmem(after.data, after.len, blind.bytes + 2, PARTITION_MAC_BYTES));
+    assert_int_equal(blind.old_len, rotating ? PARTITION_BLIND_BYTES : 0);
+    if (rotating)
+        assert_null(memmem(after.data, after.len, blind.old + 2, PARTITION_MAC_BYTES));
     (void)close(fd);
     buffer_fini(&all);
     buffer_fini(&after);
     buffer_fini(&flight);
+}
+
+static void test_memory_after_a_miss(void **state) {
+    (void)state;
+    memory_after_a_miss(false);
+}
+
+static void test_memory_after_a_miss_while_keys_rotate(void **state) {
+    (void)state;
+    memory_after_a_miss(true);
 }
 
 /* Nor does what is stored or revealed stay readable, once the answer is sent. */
@@ -1114,6 +1246,8 @@ int main(void) {
         T(test_many_and_list),
         T(test_few_open_files),
         T(test_backup_restore),
+        T(test_keys_rotate),
+        T(test_restore_over_a_rotation),
         T(test_bad_messages_end_the_connection),
         T(test_framing_and_pipelining),
         T(test_unread_answers_are_bounded),
@@ -1125,6 +1259,7 @@ int main(void) {
         T(test_failed_commits),
         T(test_a_miss_touches_no_file),
         T(test_memory_after_a_miss),
+        T(test_memory_after_a_miss_while_keys_rotate),
         T(test_memory_after_put_and_reveal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

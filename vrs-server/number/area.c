@@ -157,6 +157,15 @@ static bool row_holds(const struct buffer *text, const struct personal_number *n
     return same;
 }
 
+enum vrs_err area_index(struct partition *p, struct record *r) {
+    struct personal_number held = {0};
+    enum vrs_err e = row_digits(&r->text, &held)
+                         ? partition_blind(p, "number", held.digits, DIGITS, &r->index[0])
+                         : ERR_CORRUPT;
+    secret_wipe(&held, sizeof held);
+    return e;
+}
+
 struct search {
     const struct personal_number *number;
     bool found;
@@ -302,7 +311,7 @@ static enum vrs_err check(const struct number_request *rq) {
     return VRS_OK;
 }
 
-static enum vrs_err commit(struct area *a, struct partition *p) {
+enum vrs_err area_commit(struct area *a, struct partition *p) {
     int64_t start = clock_mono_us();
     moment(AREA_COMMITTING);
     enum vrs_err e = partition_commit(p);
@@ -347,7 +356,7 @@ static void transact(struct area *a, struct partition *p, struct number_request 
                   LF_ERR(e));
     } else if (!dirty) {
         partition_rollback(p);
-    } else if ((e = commit(a, p)) != VRS_OK) {
+    } else if ((e = area_commit(a, p)) != VRS_OK) {
         /* Reads of this group may have seen what is not stored. */
         for (size_t i = 0; i < n; i++)
             if (rq[i]->err == VRS_OK || rq[i]->err == ERR_NOT_FOUND || rq[i]->err == ERR_R183 ||
@@ -397,6 +406,16 @@ static void run_copy(struct area *a, struct number_request *rq) {
     a->count.restores += !backup && rq->err == VRS_OK;
 }
 
+static void run_rotate(struct area *a, struct number_request *rq) {
+    struct vrs_fault fault = {0};
+    rq->err = check(rq);
+    if (rq->err == VRS_OK)
+        rq->err = area_rotate(a, rq, &fault);
+    if (rq->err != VRS_OK && fault.text[0] != '\0')
+        log_fault(LOG_ERROR, "number.rotation_failed", &fault);
+    a->count.rotation_steps += rq->err == VRS_OK;
+}
+
 static void count(struct area *a, const struct number_request *rq) {
     bool ok = rq->err == VRS_OK;
     if (rq->err == ERR_FORBIDDEN || rq->err == ERR_PURPOSE)
@@ -415,18 +434,20 @@ static void count(struct area *a, const struct number_request *rq) {
     }
 }
 
-static bool is_copy(const struct number_request *rq) {
-    return rq->verb == NUMBER_BACKUP || rq->verb == NUMBER_RESTORE;
+/* Outside the transaction of its neighbours. */
+static bool is_alone(const struct number_request *rq) {
+    return rq->verb == NUMBER_BACKUP || rq->verb == NUMBER_RESTORE || rq->verb == NUMBER_ROTATE;
 }
 
 void area_run(struct area *a, struct number_request *const *rq, size_t n) {
     for (size_t i = 0; i < n;) {
-        if (is_copy(rq[i])) {
-            run_copy(a, rq[i++]);
+        if (is_alone(rq[i])) {
+            (rq[i]->verb == NUMBER_ROTATE ? run_rotate : run_copy)(a, rq[i]);
+            i++;
             continue;
         }
         size_t end = i;
-        while (end < n && !is_copy(rq[end]))
+        while (end < n && !is_alone(rq[end]))
             end++;
         run_group(a, rq + i, end - i);
         i = end;
@@ -455,6 +476,7 @@ void area_status(struct area *a, struct buffer *out) {
         {"refused_total", a->count.refused},
         {"backups_total", a->count.backups},
         {"restores_total", a->count.restores},
+        {"rotation_steps_total", a->count.rotation_steps},
         {"commits_total", a->count.commits},
         {"commits_failed_total", a->count.commits_failed},
         {"commit_us_sum", a->count.commit_us_sum},

@@ -30,7 +30,7 @@ VRS_CHECK enum vrs_err area_open(const struct area_options *o, struct area **out
                                  struct vrs_fault *fault);
 void area_close(struct area **a);
 
-/* Runs requests of one municipality in order, those between two copies (backup, restore) in one
+/* Runs requests of one municipality in order, those between two that run alone (backup, restore, rotate) in one
  * transaction, and fills err and fields of each.  Returns after the commit.  Not STATUS. */
 void area_run(struct area *a, struct number_request *const *requests, size_t n);
 /* key=value lines: counts since the start, commit latency, the PRAGMA read-back of one open file.

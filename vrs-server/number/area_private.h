@@ -1,4 +1,4 @@
-/* What area.c and copy.c share. */
+/* What area.c, copy.c and rotate.c share. */
 #ifndef VRS_SERVER_NUMBER_AREA_PRIVATE_H
 #define VRS_SERVER_NUMBER_AREA_PRIVATE_H
 
@@ -22,7 +22,7 @@ struct area {
     uint64_t clock;     /* counts uses */
     struct {
         uint64_t opens, makes, puts, matches, misses, reveals, erasures, lists, refused, commits,
-            commits_failed, commit_us_sum, commit_us_max, backups, restores;
+            commits_failed, commit_us_sum, commit_us_max, backups, restores, rotation_steps;
     } count;
 };
 
@@ -30,6 +30,14 @@ struct area {
 VRS_CHECK enum vrs_err area_room(struct area *a, const char *code, bool make,
                                  struct partition **out, struct vrs_fault *fault);
 void area_leave(struct area *a, const char *code); /* closes its file */
+
+VRS_CHECK enum vrs_err area_commit(struct area *a, struct partition *p); /* counted */
+/* The blind index of an opened number row, under the keys of `p`. */
+VRS_CHECK enum vrs_err area_index(struct partition *p, struct record *r);
+
+/* rotate.c.  In a transaction of its own. */
+VRS_CHECK enum vrs_err area_rotate(struct area *a, struct number_request *rq,
+                                   struct vrs_fault *fault);
 
 /* copy.c.  Outside any transaction. */
 VRS_CHECK enum vrs_err area_backup(struct area *a, const char *code, const char *name,

@@ -1,3 +1,5 @@
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -315,4 +317,55 @@ enum vrs_err number_restore(struct number_client *c, const char *municipality, c
 enum vrs_err number_status(struct number_client *c, struct buffer *text) {
     struct call call = {.verb = NUMBER_STATUS, .text = text};
     return ask_one(c, &call);
+}
+
+/* One line a rotation; number/rotate.c writes them. */
+static bool rotation_line(const char *line, struct number_rotation *out) {
+    static const char *const names[] = NUMBER_ROTATION_NAMES;
+    char name[8];
+    int phase = 0;
+    struct rotation r = {.area = KEY_NUMBERS};
+    if (sscanf(line, "kek %" SCNu64 "\n", &out->keys_under_previous_kek) == 1)
+        return true;
+    int n = sscanf(line,
+                   "%7s %d %" SCNu32 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64
+                   " %" SCNd64,
+                   name, &phase, &r.from_key, &r.to_key, &r.done, &r.total, &r.changed, &r.begun_ms,
+                   &r.ended_ms);
+    int which = strcmp(name, names[0]) == 0 ? 0 : 1;
+    if (n != 9 || strcmp(name, names[which]) != 0 || phase < ROTATE_PREPARED || phase > ROTATE_DONE)
+        return false;
+    r.what = which == 0 ? ROTATE_DATA : ROTATE_INDEX;
+    r.phase = (enum rotate_phase)phase;
+    out->of[which] = r;
+    return true;
+}
+
+static bool read_rotation(const char *text, struct number_rotation *out) {
+    bool good = true;
+    for (const char *line = text, *end; good && *line != '\0'; line = end + 1) {
+        end = strchr(line, '\n');
+        if (end == NULL)
+            return false;
+        good = rotation_line(line, out);
+    }
+    return good;
+}
+
+enum vrs_err number_rotate(struct number_client *c, const char *municipality, const char *order,
+                           const char *by, struct number_rotation *out) {
+    const struct number_access why = {.user = by};
+    struct buffer text;
+    buffer_init(&text, NUMBER_MAX_MESSAGE);
+    struct call call = {.verb = NUMBER_ROTATE,
+                        .municipality = municipality,
+                        .name = order,
+                        .why = &why,
+                        .text = &text};
+    memset(out, 0, sizeof *out);
+    enum vrs_err e = ask_one(c, &call);
+    if (e == VRS_OK && !read_rotation(buffer_cstr(&text), out))
+        e = ERR_PROTOCOL;
+    buffer_fini(&text);
+    return e;
 }

@@ -132,94 +132,125 @@ enum vrs_err area_backup(struct area *a, const char *code, const char *name,
 
 /* ---- restore */
 
-struct paging {
-    const struct store_engine *engine;
-    struct store *to;
+/* The keys here may have been rotated since the backup was made, and what was destroyed must not
+ * come back out of it: rows are opened under the backup's own keys and sealed under those here. */
+struct pouring {
+    struct partition *to;
+    enum store_table table;
     struct record_id last;
     uint64_t rows;
 };
 
-static enum vrs_err authenticate_row(struct record *r, void *arg) {
-    struct paging *g = arg;
+static enum vrs_err pour_row(struct record *r, void *arg) {
+    struct pouring *g = arg;
+    struct store_row held;
     g->last = r->id;
     g->rows++;
-    return VRS_OK;
+    enum vrs_err e =
+        partition_engine(g->to)->get(partition_store(g->to), g->table, r->id.bytes, &held);
+    if (e != ERR_NOT_FOUND)
+        return e; /* the journal: there already */
+    e = g->table == TABLE_NUMBER ? area_index(g->to, r) : VRS_OK;
+    return e == VRS_OK ? record_insert(g->to, g->table, r) : e;
 }
 
-/* Every number must open under the keys that are here, or the present file stays. */
-static enum vrs_err authenticate(struct partition *p) {
-    struct paging g = {.rows = 0};
+static enum vrs_err pour_table(struct partition *from, struct partition *to, enum store_table t) {
+    struct pouring g = {.to = to, .table = t};
     uint64_t before;
-    enum vrs_err e = partition_begin(p);
-    if (e != VRS_OK)
-        return e;
+    enum vrs_err e;
     do {
         before = g.rows;
-        e = record_walk(p, TABLE_NUMBER, before == 0 ? NULL : &g.last, PAGE_ROWS, authenticate_row,
-                        &g);
+        e = record_walk(from, t, before == 0 ? NULL : &g.last, PAGE_ROWS, pour_row, &g);
     } while (e == VRS_OK && g.rows - before == PAGE_ROWS);
-    partition_rollback(p);
     return e == ERR_NOT_FOUND ? ERR_TAMPERED : e;
 }
 
-static enum vrs_err carry_row(const struct store_row *row, void *arg) {
-    struct paging *g = arg;
-    struct store_row held;
-    memcpy(g->last.bytes, row->id, STORE_ID_BYTES);
-    g->rows++;
-    enum vrs_err e = g->engine->get(g->to, TABLE_JOURNAL, row->id, &held);
-    return e == ERR_NOT_FOUND ? g->engine->insert(g->to, TABLE_JOURNAL, row) : e;
-}
-
-/* A4: sealed rows of the same municipality move as they are. */
-static enum vrs_err carry_journal(struct area *a, struct partition *from, struct partition *to) {
-    struct paging g = {.engine = a->engine, .to = partition_store(to)};
-    uint64_t before;
+static enum vrs_err pour_tables(struct partition *from, struct partition *to,
+                                const enum store_table *tables, size_t n) {
     enum vrs_err e = partition_begin(from);
     if (e != VRS_OK)
         return e;
-    e = partition_begin(to);
-    if (e == VRS_OK) {
-        do {
-            before = g.rows;
-            e = a->engine->walk(partition_store(from), TABLE_JOURNAL,
-                                before == 0 ? NULL : g.last.bytes, PAGE_ROWS, carry_row, &g);
-        } while (e == VRS_OK && g.rows - before == PAGE_ROWS);
-        if (e == VRS_OK)
-            e = partition_commit(to);
-        else
-            partition_rollback(to);
-    }
+    for (size_t i = 0; i < n && e == VRS_OK; i++)
+        e = pour_table(from, to, tables[i]);
     partition_rollback(from);
     return e;
 }
 
-/* stage/<code>.db ← backup, checked, with the present journal; copied out whole into `tmp`. */
+struct stage {
+    char dir[AREA_PATH], db[AREA_PATH + 16], keys[AREA_PATH + 16];
+    char fresh_dir[AREA_PATH + 8], fresh[AREA_PATH + 32];
+    struct keyring *ring;
+    struct partition *backup, *fresh_room;
+};
+
+static enum vrs_err clear_stage(const struct stage *s, struct vrs_fault *fault) {
+    enum vrs_err e = remove_db(s->db, fault);
+    if (e == VRS_OK)
+        e = remove_db(s->fresh, fault);
+    return e == VRS_OK ? remove_file(s->keys, fault) : e;
+}
+
+static enum vrs_err open_stage(struct area *a, const char *code, const struct copy_paths *at,
+                               struct stage *s, struct vrs_fault *fault) {
+    (void)snprintf(s->dir, sizeof s->dir, "%s/stage", a->state_dir);
+    (void)snprintf(s->db, sizeof s->db, "%s/%s.db", s->dir, code);
+    (void)snprintf(s->keys, sizeof s->keys, "%s/%s.keys", s->dir, code);
+    (void)snprintf(s->fresh_dir, sizeof s->fresh_dir, "%s/fresh", s->dir);
+    (void)snprintf(s->fresh, sizeof s->fresh, "%s/%s.db", s->fresh_dir, code);
+    enum vrs_err e = clear_stage(s, fault);
+    if (e == VRS_OK)
+        e = copy_file(at->db, s->db, fault);
+    if (e == VRS_OK)
+        e = copy_file(at->keys, s->keys, fault);
+    if (e == VRS_OK)
+        e = keyring_open_beside(a->keys, s->dir, &s->ring, fault);
+    if (e == VRS_OK)
+        e = partition_open(a->engine, s->dir, code, s->ring, 0, &s->backup, fault);
+    if (e == VRS_OK)
+        e = partition_open(a->engine, s->fresh_dir, code, a->keys, STORE_CREATE, &s->fresh_room,
+                           fault);
+    return e;
+}
+
+/* A4: the present journal, too; and how far a rotation of the keys here has come. */
+static enum vrs_err pour_all(struct area *a, const char *code, struct stage *s,
+                             struct vrs_fault *fault) {
+    static const enum store_table from_backup[] = {TABLE_NUMBER, TABLE_JOURNAL};
+    static const enum store_table from_here[] = {TABLE_JOURNAL, TABLE_ROTATION};
+    struct partition *here = NULL;
+    enum vrs_err e = partition_begin(s->fresh_room);
+    if (e != VRS_OK)
+        return e;
+    e = pour_tables(s->backup, s->fresh_room, from_backup, 2);
+    if (e != VRS_OK)
+        e = err_fail(fault, e, "the backup does not open under its keys");
+    if (e == VRS_OK)
+        e = area_room(a, code, false, &here, fault);
+    if (e == VRS_OK)
+        e = pour_tables(here, s->fresh_room, from_here, 2);
+    else if (e == ERR_NOT_FOUND)
+        e = VRS_OK;
+    if (e == VRS_OK)
+        return partition_commit(s->fresh_room);
+    partition_rollback(s->fresh_room);
+    return e;
+}
+
+/* The backup's numbers under the keys that are here, with the present journal, whole in `tmp`. */
 static enum vrs_err prepare(struct area *a, const char *code, const struct copy_paths *at,
                             struct vrs_fault *fault) {
-    char dir[AREA_PATH], staged[AREA_PATH + 16];
-    struct partition *old = NULL, *new = NULL;
-    (void)snprintf(dir, sizeof dir, "%s/stage", a->state_dir);
-    (void)snprintf(staged, sizeof staged, "%s/%s.db", dir, code);
-    enum vrs_err e = remove_db(staged, fault);
+    struct stage s = {.ring = NULL};
+    enum vrs_err e = open_stage(a, code, at, &s, fault);
     if (e == VRS_OK)
-        e = copy_file(at->db, staged, fault);
-    if (e == VRS_OK)
-        e = partition_open(a->engine, dir, code, a->keys, 0, &new, fault);
-    if (e == VRS_OK && (e = authenticate(new)) != VRS_OK)
-        e = err_fail(fault, e, "the backup does not open under the keys that are here");
-    if (e == VRS_OK) {
-        e = area_room(a, code, false, &old, fault);
-        if (e == VRS_OK)
-            e = carry_journal(a, old, new);
-        else if (e == ERR_NOT_FOUND)
-            e = VRS_OK;
-    }
+        e = pour_all(a, code, &s, fault);
     if (e == VRS_OK && (e = remove_db(at->tmp, fault)) == VRS_OK)
-        e = a->engine->backup(partition_store(new), at->tmp, fault);
-    if (new != NULL)
-        partition_close(&new);
-    (void)remove_db(staged, NULL);
+        e = a->engine->backup(partition_store(s.fresh_room), at->tmp, fault);
+    partition_close(&s.fresh_room);
+    partition_close(&s.backup);
+    if (s.ring != NULL)
+        keyring_close(&s.ring);
+    if (clear_stage(&s, NULL) != VRS_OK && e == VRS_OK)
+        e = err_fail(fault, ERR_IO, "clear the stage");
     return e;
 }
 
@@ -230,7 +261,13 @@ enum vrs_err area_restore(struct area *a, const char *code, const char *name,
     enum vrs_err e = paths(a, code, name, &at, fault);
     if (e == VRS_OK && !there(at.db))
         e = ERR_NOT_FOUND;
-    /* Present keys stay: what was destroyed must not come back out of a backup. */
+    /* Present keys stay: what was destroyed must not come back out of a backup.  With all of them
+     * destroyed the municipality was erased. */
+    const struct secret_key *key;
+    uint32_t key_id;
+    if (e == VRS_OK && there(at.own_keys) &&
+        keyring_active(a->keys, code, KEY_NUMBERS, KEY_ENCRYPT, &key_id, &key) != VRS_OK)
+        e = err_fail(fault, ERR_CRYPTO, "the keys of %s are destroyed", code);
     if (e == VRS_OK && !there(at.own_keys)) {
         char dir[AREA_PATH];
         (void)snprintf(dir, sizeof dir, "%s", at.own_keys);

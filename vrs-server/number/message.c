@@ -22,13 +22,14 @@ static const struct {
     [NUMBER_BACKUP] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_RESTORE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_STATUS] = {0, 0},
+    [NUMBER_ROTATE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), BIT(NUMBER_T_USER)},
 };
 
 static bool take(struct number_request *r, const struct wire_field *f) {
     uint64_t verb;
     switch (f->tag) {
     case NUMBER_T_VERB:
-        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_STATUS)
+        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_ROTATE)
             return false;
         r->verb = (enum number_verb)verb;
         return true;

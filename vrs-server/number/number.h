@@ -12,6 +12,7 @@
  *   LIST    municipality, after row id → row ids           orphan sweep; no numbers
  *   BACKUP  municipality, name → ok                        sealed copy into its own folder
  *   RESTORE municipality, name → ok
+ *   ROTATE  municipality, name, user → lines, one a rotation: new keys (number_rotation below)
  *   STATUS  → key=value lines (PRAGMA read-back, sandbox, counts)
  *
  * The right of the acting user is in the message and checked again here (C51): ERR_FORBIDDEN or
@@ -39,6 +40,7 @@
 #include "lib/buffer.h"
 #include "lib/err.h"
 #include "partitions/partition.h"
+#include "partitions/rotate.h"
 
 /* Twelve digits.  Wipe it (secret_wipe) as soon as it was used. */
 struct personal_number {
@@ -54,6 +56,7 @@ enum number_verb {
     NUMBER_BACKUP,
     NUMBER_RESTORE,
     NUMBER_STATUS,
+    NUMBER_ROTATE,
     NUMBER_ANSWER = 100
 };
 
@@ -121,5 +124,22 @@ VRS_CHECK enum vrs_err number_backup(struct number_client *c, const char *munici
 VRS_CHECK enum vrs_err number_restore(struct number_client *c, const char *municipality,
                                       const char *name);
 VRS_CHECK enum vrs_err number_status(struct number_client *c, struct buffer *text);
+
+/* Keys of the municipality's numbers.  `order`:
+ *   "data", "index"  a new key is wanted; one under way goes on
+ *   "kek"            its wrapped keys under the present KEK
+ *   "step"           one step of what is under way, but for the destruction of an old key
+ *   "destroy"        the same with it: vrs-server has logged it
+ *   "status"         nothing is changed
+ * ERR_NOT_FOUND: it has no numbers. */
+#define NUMBER_ROTATION_NAMES                                                                      \
+    { "data", "index" }
+struct number_rotation {
+    struct rotation of[2]; /* by NUMBER_ROTATION_NAMES; phase 0: never rotated */
+    uint64_t keys_under_previous_kek;
+};
+VRS_CHECK enum vrs_err number_rotate(struct number_client *c, const char *municipality,
+                                     const char *order, const char *by,
+                                     struct number_rotation *out);
 
 #endif
