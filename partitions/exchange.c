@@ -344,7 +344,7 @@ enum vrs_err provisions_read(struct partition *p, uint64_t after, uint64_t limit
 
 /* --- idempotency --- */
 
-enum { TAG_STATUS = 1, TAG_BODY_HMAC, TAG_ANSWER };
+enum { TAG_STATUS = 1, TAG_BODY_HMAC, TAG_ANSWER, TAG_MADE_MS };
 
 static void key_id(const char *key, struct record_id *out) {
     uint8_t hash[CRYPTO_HASH_BYTES];
@@ -410,6 +410,7 @@ enum vrs_err idempotency_keep(struct partition *p, const char *key, const void *
     wire_put_u64(&r.text, TAG_STATUS, (uint64_t)status);
     wire_put(&r.text, TAG_BODY_HMAC, hmac, sizeof hmac);
     wire_put(&r.text, TAG_ANSWER, answer, answer_len);
+    wire_put_u64(&r.text, TAG_MADE_MS, (uint64_t)clock_now_ms());
     enum vrs_err e = partition_next_order(p, TABLE_IDEMPOTENCY, &r.order);
     if (e == VRS_OK)
         e = record_insert(p, TABLE_IDEMPOTENCY, &r);
@@ -465,5 +466,55 @@ enum vrs_err idempotency_erase(struct partition *p, struct erased *x) {
         f.seen = 0;
         e = record_walk(p, TABLE_IDEMPOTENCY, first ? NULL : &after, PAGE, forget_answer, &f);
     }
+    return e;
+}
+
+struct purge {
+    struct partition *partition;
+    int64_t before_ms;
+    uint64_t removed;
+    bool stop;
+};
+
+/* 0: kept by an earlier version, which did not say when. */
+static enum vrs_err made_at(const struct record *r, uint64_t *out) {
+    struct wire_reader reader;
+    struct wire_field f;
+    bool more = true;
+    *out = 0;
+    wire_open(&reader, r->text.data, r->text.len);
+    while (more) {
+        enum vrs_err e = wire_next(&reader, &f, &more);
+        if (e != VRS_OK)
+            return e;
+        if (more && f.tag == TAG_MADE_MS && !wire_u64(&f, out))
+            return ERR_CORRUPT;
+    }
+    return VRS_OK;
+}
+
+static enum vrs_err purge_one(struct record *r, void *arg) {
+    struct purge *x = arg;
+    uint64_t made_ms;
+    if (x->stop)
+        return VRS_OK;
+    enum vrs_err e = made_at(r, &made_ms);
+    if (e == VRS_OK && made_ms == 0) { /* its time runs from now */
+        wire_put_u64(&r->text, TAG_MADE_MS, (uint64_t)clock_now_ms());
+        return record_reseal(x->partition, TABLE_IDEMPOTENCY, r);
+    }
+    if (e != VRS_OK || (int64_t)made_ms >= x->before_ms) {
+        x->stop = true; /* those behind it are younger */
+        return e;
+    }
+    x->removed++;
+    return record_remove(x->partition, TABLE_IDEMPOTENCY, &r->id);
+}
+
+enum vrs_err idempotency_purge(struct partition *p, int64_t before_ms, uint64_t limit,
+                               uint64_t *removed) {
+    struct purge x = {.partition = p, .before_ms = before_ms};
+    enum vrs_err e = record_scan(p, TABLE_IDEMPOTENCY, UINT32_MAX, 0, limit, purge_one, &x);
+    *removed = x.removed;
     return e;
 }

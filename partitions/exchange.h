@@ -117,6 +117,9 @@ VRS_CHECK enum vrs_err idempotency_look(struct partition *p, const char *key, co
 VRS_CHECK enum vrs_err idempotency_keep(struct partition *p, const char *key, const void *body,
                                         size_t len, int status, const void *answer,
                                         size_t answer_len);
+/* Removes those kept before `before_ms`, oldest first, at most `limit` (call again). */
+VRS_CHECK enum vrs_err idempotency_purge(struct partition *p, int64_t before_ms, uint64_t limit,
+                                         uint64_t *removed);
 /* First answers that hold one of the words: emptied, so that a repeated POST is still no second. */
 VRS_CHECK enum vrs_err idempotency_erase(struct partition *p, struct erased *x);
 #endif

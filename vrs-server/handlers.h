@@ -33,6 +33,13 @@ void imports_check(struct http_request *rq);
 void imports_commit(struct http_request *rq);
 void imports_get(struct http_request *rq);
 void imports_results(struct http_request *rq);
+/* import_walk.c */
+void imports_check(struct http_request *rq);
+void imports_commit(struct http_request *rq);
+/* import_ledger.c */
+void imports_list(struct http_request *rq);
+void imports_confirm_deletion(struct http_request *rq);
+void imports_discard(struct http_request *rq);
 /* Uploaded files that are not committed and hold an erased person go, parts and all.  ERR_CONFLICT:
  * one is being read now. */
 VRS_CHECK enum vrs_err imports_erase(struct partition *p, struct erased *x);

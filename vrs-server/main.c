@@ -121,6 +121,8 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     }
     if (g->seconds % 10 == 0)
         refusals_tick(server.refusals);
+    if (g->seconds % 600 == 0)
+        sweep_leftovers(&server);
 }
 
 /* A crash may have cut inquiries off: nobody waits for them any more, a person asks again. */
@@ -336,6 +338,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
         if (pool_warm(s->pool) != VRS_OK)
             log_plain(LOG_WARN, "partition.not_warmed");
         sweep_orphans(s);
+        sweep_leftovers(s);
         ready = true;
         daemon_ready();
         (void)event_base_dispatch(s->base);

@@ -253,11 +253,17 @@ void inside_run(struct inside_request *in, inside_fn *run) {
 
 static enum vrs_err refused(struct inside_request *in, struct partition *p) {
     (void)p;
+    memcpy(in->detail_ja, in->refusal_ja, sizeof in->detail_ja);
+    in->problem_extra = json_incref(in->refusal_extra);
     return in->refusal;
 }
 
 void inside_refuse(struct inside_request *in, enum vrs_err e) {
     in->refusal = e;
+    memcpy(in->refusal_ja, in->detail_ja, sizeof in->refusal_ja);
+    json_decref(in->refusal_extra);
+    in->refusal_extra = in->problem_extra;
+    in->problem_extra = NULL;
     in->idempotency_key = NULL;
     if (in->act == NULL)
         in->act = "request.refused";
@@ -302,7 +308,8 @@ static struct parting inside_retire(struct inside_request *in) {
     buffer_init(&in->answer, 0);
     in->problem_extra = NULL;
     json_decref(in->body);
-    in->body = NULL;
+    json_decref(in->refusal_extra);
+    in->body = in->refusal_extra = NULL;
     return last;
 }
 

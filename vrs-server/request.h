@@ -55,7 +55,9 @@ struct inside_request {
     bool entry_made;        /* by the present run */
     bool entry_kept;        /* an earlier step's entry is committed */
     bool kick_line;         /* outcomes changed: hand them over after the commit */
-    enum vrs_err refusal;   /* inside_refuse */
+    enum vrs_err refusal; /* inside_refuse, with the words that were ready for it */
+    char refusal_ja[400];
+    json_t *refusal_extra; /* owned */
     uint64_t more;          /* refusals of this kind before it that got no entry */
 };
 

@@ -31,9 +31,12 @@ const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/reviews/{id}:settle", "dose.correct", ROUTE_IDEMPOTENT, 8192, reviews_settle, "Settle a review"},
 
     {ROUTE_POST, "/v1/imports", "resident.register", 0, 8192, imports_create, "Announce an import"},
+    {ROUTE_GET, "/v1/imports", "resident.register", 0, 0, imports_list, "The ledger of imports"},
     {ROUTE_PUT, "/v1/imports/{id}/content", "resident.register", 0, PART_MAX_BYTES, imports_content, "Send a part of the file"},
     {ROUTE_POST, "/v1/imports/{id}:check", "resident.register", 0, 1024, imports_check, "Dry run"},
     {ROUTE_POST, "/v1/imports/{id}:commit", "resident.register", 0, 1024, imports_commit, "Commit"},
+    {ROUTE_POST, "/v1/imports/{id}:confirm-deletion", "resident.register", 0, 4096, imports_confirm_deletion, "The medium's data is deleted"},
+    {ROUTE_POST, "/v1/imports/{id}:discard", "resident.register", 0, 1024, imports_discard, "Throw an uncommitted file away"},
     {ROUTE_GET, "/v1/imports/{id}", "resident.register", 0, 0, imports_get, "State and progress"},
     {ROUTE_GET, "/v1/imports/{id}/results", "resident.register", 0, 0, imports_results, "Per-row results"},
 

@@ -4,8 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
+#include "partitions/exchange.h"
 #include "partitions/person.h"
+#include "vrs-server/import_store.h"
+#include "vrs-server/policy.h"
 
 struct sweep {
     struct pool_job job; /* first */
@@ -73,4 +77,57 @@ static void sweep_one(const char *municipality, void *arg) {
 
 void sweep_orphans(struct server *server) {
     pool_each(server->pool, sweep_one, server);
+}
+
+/* --- leftovers --- */
+
+enum { DAY_MS = 86400000, KEY_DAYS = 90, KEYS_AT_ONCE = 2000 };
+
+struct leftovers {
+    struct pool_job job; /* first */
+    int64_t staged_before_ms, keys_before_ms;
+    uint64_t imports, keys;
+};
+
+static enum vrs_err leftovers_run(struct pool_job *job, struct partition *p) {
+    struct leftovers *l = (struct leftovers *)job;
+    enum vrs_err e = imports_sweep(p, l->staged_before_ms, &l->imports);
+    return e == VRS_OK ? idempotency_purge(p, l->keys_before_ms, KEYS_AT_ONCE, &l->keys) : e;
+}
+
+static void leftovers_done(struct pool_job *job) {
+    const struct leftovers *l = (const struct leftovers *)job;
+    if (job->err != VRS_OK)
+        log_event(LOG_WARN, "sweep.failed", LF_STR("municipality", job->municipality),
+                  LF_ERR(job->err));
+    else if (l->imports + l->keys > 0)
+        log_event(LOG_INFO, "sweep.removed", LF_STR("municipality", job->municipality),
+                  LF_INT("imports", l->imports), LF_INT("keys", l->keys));
+    free(job);
+}
+
+/* A policy may keep longer than the standard of the code, a request's key never shorter (rule 4). */
+static int64_t before(const struct server *s, const char *municipality, const char *what,
+                      int64_t standard, int64_t least) {
+    int64_t days = policy_retention(s->policies, municipality, what, "days");
+    days = days > 0 ? days : standard;
+    return clock_now_ms() - (days > least ? days : least) * DAY_MS;
+}
+
+static void leftovers_of(const char *municipality, void *arg) {
+    const struct server *server = arg;
+    struct leftovers *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return; /* the next time */
+    (void)snprintf(l->job.municipality, sizeof l->job.municipality, "%s", municipality);
+    l->staged_before_ms = before(server, municipality, "import_staged", IMPORT_STAGED_DAYS, 1);
+    l->keys_before_ms = before(server, municipality, "idempotency_key", KEY_DAYS, KEY_DAYS);
+    l->job.run = leftovers_run;
+    l->job.done = leftovers_done;
+    if (pool_submit(server->pool, &l->job) != VRS_OK)
+        free(l);
+}
+
+void sweep_leftovers(struct server *server) {
+    pool_each(server->pool, leftovers_of, server);
 }
