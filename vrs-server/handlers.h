@@ -14,9 +14,17 @@ struct server;
 void residents_search(struct http_request *rq);
 void residents_get(struct http_request *rq);
 void residents_patch(struct http_request *rq);
-void residents_erase(struct http_request *rq);
 void residents_flag(struct http_request *rq);
 void residents_reveal_number(struct http_request *rq);
+/* erasures.c */
+void residents_erase(struct http_request *rq);
+void erasures_list(struct http_request *rq);
+void erasures_certificate(struct http_request *rq);
+/* requests.c */
+void requests_list(struct http_request *rq);
+void requests_ask(struct http_request *rq);
+void requests_approve(struct http_request *rq);
+void requests_refuse(struct http_request *rq);
 /* doses.c */
 void doses_of_resident(struct http_request *rq);
 void doses_correct(struct http_request *rq);
@@ -29,8 +37,6 @@ void reviews_settle(struct http_request *rq);
 /* imports.c */
 void imports_create(struct http_request *rq);
 void imports_content(struct http_request *rq);
-void imports_check(struct http_request *rq);
-void imports_commit(struct http_request *rq);
 void imports_get(struct http_request *rq);
 void imports_results(struct http_request *rq);
 /* import_walk.c */
@@ -62,6 +68,10 @@ void certificates_lookup(struct http_request *rq);
 /* exports.c */
 void exports_ledger(struct http_request *rq);
 void exports_waiting(struct http_request *rq);
+/* terminals_api.c */
+void terminals_enrol_code(struct http_request *rq);
+void terminals_list(struct http_request *rq);
+void terminals_revoke(struct http_request *rq);
 /* routes.c */
 void vaccines_get(struct http_request *rq);
 

@@ -10,6 +10,7 @@
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/metric.h"
+#include "lib/text.h"
 #include "ocr-ingest/line.h"
 #include "partitions/exchange.h"
 #include "tablet-api/line.h"
@@ -19,6 +20,7 @@
 #include "vrs-server/line_outcomes.h"
 #include "vrs-server/line_queries.h"
 #include "vrs-server/snapshot.h"
+#include "vrs-server/tombstone.h"
 #include "vrs-server/watch.h"
 
 /* Invariants:
@@ -143,6 +145,20 @@ static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const st
 
 /* One entry for each event, however often it is offered (L1): its receipt is kept like the key of a
  * request. */
+/* The names that the Internet side may tell, in plain words that a person may read. */
+static bool event_known(const struct line_event *ev) {
+    static const char *const told[] = {"session.", "disk.", "clock."};
+    enum act_kind kind;
+    bool known = act_find(ev->name, &kind) && kind == ACT_REFUSED;
+    for (size_t i = 0; !known && i < sizeof told / sizeof *told; i++)
+        known = act_find(ev->name, &kind) && kind == ACT_OUTSIDE &&
+                strncmp(ev->name, told[i], strlen(told[i])) == 0;
+    return known && text_printable(ev->terminal) && text_printable(ev->staff) &&
+           strspn(ev->source, "0123456789abcdefABCDEF.:%") == strlen(ev->source) &&
+           text_valid_utf8(ev->terminal, strlen(ev->terminal)) &&
+           text_valid_utf8(ev->staff, strlen(ev->staff));
+}
+
 static enum vrs_err run_event(struct batch *b, struct partition *p, const struct line_entry *e,
                               const struct buffer *text, struct line_result *result) {
     struct line_event ev;
@@ -153,6 +169,8 @@ static enum vrs_err run_event(struct batch *b, struct partition *p, const struct
     enum vrs_err err = line_event_decode(text->data, text->len, &ev);
     if (err != VRS_OK)
         return err;
+    if (!event_known(&ev)) /* what a taken-over outside makes up gets into no log */
+        return ERR_CORRUPT;
     crypto_hex(e->receipt, sizeof e->receipt, key + strlen(key));
     memcpy(result->receipt, e->receipt, sizeof result->receipt);
     result->outcome = LINE_NOTED;
@@ -179,6 +197,22 @@ static enum vrs_err run_event(struct batch *b, struct partition *p, const struct
     return err;
 }
 
+/* A reading that was erased with its person does not come back by being offered again, nor does its
+ * cancellation find anything to cancel. */
+static enum vrs_err was_erased(struct partition *p, const struct line_entry *e,
+                               const struct buffer *text, bool *erased) {
+    struct line_cancel c;
+    *erased = false;
+    if (e->kind == LINE_DOSE)
+        return tombstone_of_receipt(p, e->receipt, erased);
+    if (e->kind != LINE_CANCEL)
+        return VRS_OK;
+    enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
+    if (err == VRS_OK)
+        err = tombstone_of_receipt(p, c.receipt, erased);
+    return err;
+}
+
 /* One entry.  What cannot be opened or read stays pending outside and raises an alarm: it is never
  * dropped and never stops its neighbours. */
 static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, struct buffer *text,
@@ -194,7 +228,15 @@ static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, st
     if (e->sealed_len <= MAX_ENTRY_BYTES)
         err = crypto_opener_unseal(l->opener[b->job.worker_index], aad->data, aad->len, e->sealed,
                                    e->sealed_len, text);
-    if (err == VRS_OK && e->kind == LINE_DOSE)
+    bool erased = false;
+    if (err == VRS_OK)
+        err = was_erased(p, e, text, &erased);
+    if (err == VRS_OK && erased) {
+        /* Outside it has its outcome since before; where it has none, the one that it had here. */
+        memcpy(result->receipt, e->receipt, sizeof result->receipt);
+        if (b->replay == NULL)
+            result->outcome = e->kind == LINE_CANCEL ? LINE_CANCELLED : LINE_RECORDED;
+    } else if (err == VRS_OK && e->kind == LINE_DOSE)
         err = run_dose(l, p, e, text, tally, result);
     else if (err == VRS_OK && e->kind == LINE_CANCEL)
         err = run_cancel(l, p, e, text, tally, result);
@@ -561,7 +603,7 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
     if (e == VRS_OK)
         e = line_outcomes_open(s, l->client, &l->outcomes);
     if (e == VRS_OK)
-        e = line_queries_open(s, l->client, l->opener, &l->queries);
+        e = line_queries_open(s, l->client, l->opener, &l->queries, fault);
     secret_wipe(&key, sizeof key);
     if (e != VRS_OK) {
         struct line_out *failed = l;

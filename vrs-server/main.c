@@ -20,10 +20,13 @@
 #include "lib/tls.h"
 #include "partitions/exchange.h"
 #include "vrs-server/alert.h"
+#include "vrs-server/backup.h"
 #include "vrs-server/condition.h"
 #include "vrs-server/control.h"
+#include "vrs-server/erasure.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/login.h"
 #include "vrs-server/password_rule.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/refusals.h"
@@ -55,6 +58,7 @@ static const struct config_key config_keys[] = {
     STR(cert_file, NULL, "server certificate, PEM"),
     STR(key_file, NULL, "its key, PEM, 0600"),
     STR(terminal_ca_file, NULL, "authority of the LG-WAN terminals, PEM"),
+    STR(tablet_ca_file, NULL, "authority of tablets and readers, PEM: given to enrolled devices"),
     STR(line_url, NULL, "tablet-api's line listener, https://address:port"),
     STR(line_ca_file, NULL, "authority of the line, PEM"),
     STR(line_cert_file, NULL, "the inside's certificate for the line"),
@@ -69,6 +73,8 @@ static const struct config_key config_keys[] = {
     STR(alert_mail_from, "vrs", "sender of these messages"),
     STR(signer_socket, NULL, "unix socket of vrs-signer"),
     STR(clock_file, "", "development only: file with an offset of the clock in seconds"),
+    STR(backup_dirs, "",
+        "folders of backups, space-separated; at least two, not on the data's device"),
     INT(uid, "0", 0, 4294967294, "uid to become when started as root; 0 stay"),
     INT(workers, "2", 1, SERVER_MAX_WORKERS, "threads that own the partitions"),
     INT(max_open, "2000", 8, 100000, "partition files kept open"),
@@ -125,15 +131,15 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
         sweep_leftovers(&server);
 }
 
-/* A crash may have cut inquiries off: nobody waits for them any more, a person asks again. */
+/* A crash may have cut inquiries off: nobody waits for them any more, a person asks again.  Erasures
+ * that an older file does not know take effect before anything else does. */
 static enum vrs_err partition_opened(struct partition *p, void *arg) {
     uint64_t aborted = 0;
     enum vrs_err e = inquiries_abort_open(p, &aborted);
     if (e == VRS_OK && aborted > 0)
         log_event(LOG_WARN, "inquiry.aborted", LF_STR("municipality", partition_code(p)),
                   LF_INT("count", aborted));
-    (void)arg;
-    return e;
+    return e == VRS_OK ? erasure_opened(arg, p) : e;
 }
 
 /* C20: an address of the other side, or any address at once, is a mistake that must not start. */
@@ -190,7 +196,8 @@ static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *faul
     struct sandbox box = {
         .read_only = {c->cert_file, c->key_file, c->terminal_ca_file, c->line_ca_file,
                       c->line_cert_file, c->line_key_file, c->inbox_key_file, c->snapshot_key_file,
-                      c->data_dir, "/dev/urandom", c->clock_file[0] != '\0' ? c->clock_file : NULL},
+                      c->tablet_ca_file, c->data_dir, "/dev/urandom",
+                      c->clock_file[0] != '\0' ? c->clock_file : NULL},
         .read_write = {c->state_dir},
         .may_connect_inet = true,
         .may_connect_unix = true,
@@ -205,7 +212,22 @@ static enum vrs_err enter_sandbox(const struct server *s, struct vrs_fault *faul
         if (optional[i][0] != '\0')
             box.read_only[n++] = optional[i];
     }
-    return sandbox_enter(&box, fault);
+    struct backup_dirs dirs;
+    enum vrs_err e = backup_dirs_of(c, &dirs, fault);
+    for (size_t i = 0; i < dirs.count && e == VRS_OK; i++)
+        box.read_write[1 + i] = dirs.dir[i];
+    return e == VRS_OK ? sandbox_enter(&box, fault) : e;
+}
+
+/* C130 */
+static enum vrs_err check_backups(const struct server_config *c, struct vrs_fault *fault) {
+    struct buffer weak;
+    buffer_init(&weak, 4096);
+    enum vrs_err e = backup_check(c, &weak, fault);
+    if (e == VRS_OK && weak.len > 0)
+        log_event(LOG_WARN, "backup.weak", LF_STR("text", buffer_cstr(&weak)));
+    buffer_fini(&weak);
+    return e;
 }
 
 static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
@@ -235,6 +257,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         e = terminal_list_open(s, &s->terminals);
     if (e == VRS_OK)
         e = sessions_open(s, &s->sessions);
+    if (e == VRS_OK)
+        e = logins_open(s, &s->logins);
     if (e == VRS_OK)
         e = line_out_open(s, &s->line, fault);
     if (e == VRS_OK)
@@ -288,6 +312,7 @@ static void close_parts(struct server *s) {
     http_server_close(&s->http, 2000);
     control_close(&s->control);
     line_out_close(&s->line);
+    logins_close(&s->logins);
     sessions_close(&s->sessions);
     refusals_close(&s->refusals);
     conditions_close(&s->conditions);
@@ -323,7 +348,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
     clock_use_file(c->clock_file[0] != '\0' ? c->clock_file : NULL);
     csv_prepare(); /* the CP932 converter, before the file system closes */
     if ((e = check_address(c, fault)) != VRS_OK || (e = load_data(s, fault)) != VRS_OK ||
-        (e = enter_sandbox(s, fault)) != VRS_OK)
+        (e = check_backups(c, fault)) != VRS_OK || (e = enter_sandbox(s, fault)) != VRS_OK)
         return e;
     if (evthread_use_pthreads() != 0 || (s->base = http_base_open()) == NULL)
         return err_fail(fault, ERR_MEMORY, "no event loop");

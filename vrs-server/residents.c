@@ -1,12 +1,9 @@
-/* Residents: search, read, change, flags, reveal of the number, erasure. */
+/* Residents: search, read, change, flags, reveal of the number. */
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/log.h"
 #include "lib/text.h"
-#include "partitions/exchange.h"
-#include "vrs-server/apply.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/request.h"
@@ -409,100 +406,4 @@ void residents_reveal_number(struct http_request *rq) {
         inside_refuse(in, e);
     else
         inside_step(in, in->session.municipality, 0, reveal_log, reveal_logged);
-}
-
-/* --- erasure of an own person: record first, then the numbers; a crash between leaves an orphan
- * that the sweep at start takes --- */
-
-static enum vrs_err uncount(struct claim *c, void *arg) {
-    apply_count(arg, c, -1);
-    return VRS_OK;
-}
-
-static enum vrs_err erase_run(struct inside_request *in, struct partition *p) {
-    struct links *links = in->own;
-    struct person person;
-    const char *reason = NULL;
-    uint64_t erased = 0;
-    struct erased x;
-    erased_init(&x);
-    struct tally_batch *tally = tally_batch_open();
-    const struct json_field fields[] = {JF_STR("reason", false, 500, &reason), JF_END};
-    enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
-    memset(&person, 0, sizeof person);
-    if (e == VRS_OK && in->body != NULL)
-        e = inside_read(in, fields);
-    if (e == VRS_OK && (reason == NULL || reason[0] == '\0'))
-        e = ERR_REASON_REQUIRED;
-    links->count = 0;
-    if (e == VRS_OK)
-        e = get_for_change(in, p, &person);
-    if (e == VRS_OK)
-        e = number_links_of(p, &person.id, add_link, links);
-    if (e == VRS_OK)
-        e = claims_of_person(p, &person.id, uncount, tally);
-    if (e == VRS_OK)
-        e = tally_batch_flush(tally, p);
-    if (e == VRS_OK)
-        e = erase_person(p, &person.id, &x);
-    erased = x.count[ERASED_DOSE];
-    /* The tombstone (C75): who, what, how many; the sealed log keeps its seven years. */
-    if (e == VRS_OK)
-        e = inside_log(in, p, &person, &person.id, 1, erased + 1, "erased", reason);
-    in->status = 204;
-    erased_fini(&x);
-    person_wipe(&person);
-    tally_batch_close(&tally);
-    return e;
-}
-
-static enum vrs_err erase_numbers(struct inside_request *in, struct partition *p) {
-    const struct links *links = in->own;
-    for (size_t i = 0; i < links->count; i++) {
-        enum vrs_err e = number_erase(in->server->number[in->job.worker_index], partition_code(p),
-                                      &links->row[i]);
-        if (e != VRS_OK)
-            return e;
-    }
-    in->status = 204;
-    return VRS_OK;
-}
-
-static enum vrs_err scrub_run(struct pool_job *job, struct partition *p) {
-    (void)job, (void)p;
-    return VRS_OK;
-}
-
-static void scrubbed(struct pool_job *job) {
-    struct inside_request *in = (struct inside_request *)job;
-    in->status = 204;
-    inside_answer(in, VRS_OK);
-}
-
-/* Last: the file is closed once, which empties its journal; nothing of the person is left in it
- * either (C126).  What is done is done: trouble here is not the clerk's. */
-static void numbers_erased(struct inside_request *in) {
-    if (in->job.err != VRS_OK)
-        log_event(LOG_WARN, "number.erase_left_to_sweep", LF_ERR(in->job.err));
-    in->job.run = scrub_run;
-    in->job.done = scrubbed;
-    if (pool_submit_exclusive(in->server->pool, &in->job, true) != VRS_OK)
-        scrubbed(&in->job);
-}
-
-static void erased(struct inside_request *in) {
-    if (in->job.err != VRS_OK)
-        inside_answer(in, in->job.err);
-    else
-        inside_step(in, in->session.municipality, 0, erase_numbers, numbers_erased);
-}
-
-void residents_erase(struct http_request *rq) {
-    struct inside_request *in = inside_of(rq);
-    in->act = "resident.erase";
-    in->own = arena_alloc(http_arena(rq), sizeof(struct links));
-    if (in->own == NULL)
-        inside_answer(in, ERR_MEMORY);
-    else
-        inside_step(in, in->session.municipality, 0, erase_run, erased);
 }

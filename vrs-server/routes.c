@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vrs-server/handlers.h"
+#include "vrs-server/login.h"
 #include "vrs-server/request.h"
 #include "vrs-server/session.h"
 
@@ -12,15 +13,17 @@ enum { PART_MAX_BYTES = 8 << 20 };
 const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/sessions", NULL, ROUTE_NO_LOGIN, 4096, session_login, "Log in"},
     {ROUTE_DELETE, "/v1/sessions/current", NULL, 0, 0, session_logout, "Log out"},
+    {ROUTE_POST, "/v1/sessions/current:change-password", NULL, 0, 8192, session_change_password, "Change the own password"},
+    {ROUTE_POST, "/v1/sessions/current:enrol-totp", NULL, 0, 4096, session_enrol_totp, "A secret for one-time codes"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 0, vaccines_get, "Products, intervals, ages, codes"},
 
-    {ROUTE_POST, "/v1/residents:search", "resident.read", 0, 8192, residents_search, "Find residents"},
-    {ROUTE_GET, "/v1/residents/{id}", "resident.read", 0, 0, residents_get, "One resident"},
+    {ROUTE_POST, "/v1/residents:search", "resident.read", ROUTE_SYSTEM_CLIENT, 8192, residents_search, "Find residents"},
+    {ROUTE_GET, "/v1/residents/{id}", "resident.read", ROUTE_SYSTEM_CLIENT, 0, residents_get, "One resident"},
     {ROUTE_PATCH, "/v1/residents/{id}", "resident.register", ROUTE_IF_MATCH, 16384, residents_patch, "Change a resident"},
-    {ROUTE_DELETE, "/v1/residents/{id}", "erase", ROUTE_IF_MATCH, 8192, residents_erase, "Erase an own resident"},
+    {ROUTE_DELETE, "/v1/residents/{id}", "erase", ROUTE_IF_MATCH, 8192, residents_erase, "Erase an own resident; needs an approval"},
     {ROUTE_POST, "/v1/residents/{id}:flag", "resident.register", ROUTE_IDEMPOTENT | ROUTE_IF_MATCH, 8192, residents_flag, "Set or clear a flag"},
     {ROUTE_POST, "/v1/residents/{id}:reveal-number", "number.reveal", ROUTE_NUMBER, 8192, residents_reveal_number, "Show the 個人番号 (logged first)"},
-    {ROUTE_GET, "/v1/residents/{id}/doses", "dose.read", 0, 0, doses_of_resident, "Doses of a resident"},
+    {ROUTE_GET, "/v1/residents/{id}/doses", "dose.read", ROUTE_SYSTEM_CLIENT, 0, doses_of_resident, "Doses of a resident"},
     {ROUTE_GET, "/v1/residents/{id}/access-log", "log.read", 0, 0, access_log_resident, "Who looked at a resident"},
 
     {ROUTE_PUT, "/v1/doses/{id}", "dose.correct", ROUTE_IF_MATCH, 16384, doses_correct, "Correct a dose"},
@@ -49,9 +52,18 @@ const struct route lgwan_routes[] = {
     {ROUTE_GET, "/v1/provisions", "provision.read", 0, 0, provisions_list, "情報提供等の記録"},
     {ROUTE_GET, "/v1/access-log", "log.read", 0, 0, access_log_list, "Access log"},
 
-    {ROUTE_POST, "/v1/certificates:lookup", "certificate", ROUTE_NUMBER, 8192, certificates_lookup, "What a certificate may show"},
+    {ROUTE_POST, "/v1/certificates:lookup", "certificate", ROUTE_NUMBER | ROUTE_SYSTEM_CLIENT, 8192, certificates_lookup, "What a certificate may show"},
+    {ROUTE_POST, "/v1/terminals:enrol-code", "terminal.manage", 0, 4096, terminals_enrol_code, "A one-time code for a new terminal"},
+    {ROUTE_GET, "/v1/terminals", "terminal.manage", 0, 0, terminals_list, "Terminals of the own municipality"},
+    {ROUTE_POST, "/v1/terminals/{id}:revoke", "terminal.manage", 0, 4096, terminals_revoke, "Stop a terminal, at once"},
     {ROUTE_GET, "/v1/exports/ledger.csv", "export", 0, 0, exports_ledger, "予防接種台帳向け出力"},
     {ROUTE_GET, "/v1/exports/waiting.csv", "export", 0, 0, exports_waiting, "接種対象者登録待ちリスト"},
+    {ROUTE_GET, "/v1/requests", "erase|erase.approve|export|export.approve", 0, 0, requests_list, "What waits for a second person"},
+    {ROUTE_POST, "/v1/requests", "erase|export", ROUTE_IDEMPOTENT, 8192, requests_ask, "Ask for a second person's approval"},
+    {ROUTE_POST, "/v1/requests/{id}:approve", "erase.approve|export.approve", ROUTE_IDEMPOTENT, 8192, requests_approve, "Approve a request"},
+    {ROUTE_POST, "/v1/requests/{id}:refuse", "erase.approve|export.approve", ROUTE_IDEMPOTENT, 8192, requests_refuse, "Refuse a request"},
+    {ROUTE_GET, "/v1/erasures", "erase|erase.approve", 0, 0, erasures_list, "Records of erasures"},
+    {ROUTE_GET, "/v1/erasures/{id}/certificate", "erase|erase.approve", 0, 0, erasures_certificate, "消去証明書, signed"},
     {0},
 };
 // clang-format on

@@ -19,6 +19,7 @@
 struct policy_list;
 struct password_rules;
 struct sessions;
+struct logins;
 struct terminal_list;
 struct refusals;
 struct line_out;
@@ -40,11 +41,13 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *kek_source; /* "file" | "credential" */
     char *kek_dir;
     char *cert_file, *key_file, *terminal_ca_file;
+    char *tablet_ca_file; /* PEM, given to enrolled devices */
     char *line_url, *line_ca_file, *line_cert_file, *line_key_file;
     char *inbox_key_file;    /* X25519 private key, hex, 0600 */
     char *snapshot_key_file; /* Ed25519 private key, hex, 0600 */
     char *number_socket, *signer_socket;
     char *clock_file; /* development only, "" none */
+    char *backup_dirs; /* see backup.h; "" below state_dir */
     char *alert_webhook_url, *alert_webhook_ca_file, *alert_webhook_secret_file; /* "" none */
     char *alert_mail_to, *alert_mail_from;
     int64_t uid;
@@ -69,6 +72,7 @@ struct server {
     struct policy_list *policies;
     struct password_rules *passwords;
     struct sessions *sessions;
+    struct logins *logins;
     struct terminal_list *terminals;
     struct refusals *refusals;
     struct line_out *line;
