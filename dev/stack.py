@@ -174,6 +174,7 @@ class Stack:
                 "state_dir": self.path("vrs-server"), "data_dir": data, "kek_source": "file",
                 "kek_dir": self.path("kek"), "cert_file": f"{pki}/vrs-server.pem",
                 "key_file": f"{pki}/vrs-server.key", "terminal_ca_file": f"{pki}/ca-lgwan.pem",
+                "tablet_ca_file": f"{pki}/ca-tablets.pem",
                 "line_url": f"https://{OUTSIDE}:{p['line']}", "line_ca_file": f"{pki}/ca-line.pem",
                 "line_cert_file": f"{pki}/line-client.pem",
                 "line_key_file": f"{pki}/line-client.key", "inbox_key_file": f"{pki}/inbox.key",

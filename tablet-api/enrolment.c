@@ -8,6 +8,7 @@
 #include "lib/secret.h"
 #include "lib/throttle.h"
 #include "lib/tls.h"
+#include "tablet-api/event.h"
 #include "tablet-api/query.h"
 #include "tablet-api/tablet.h"
 #include "tablet-api/terminal.h"
@@ -54,6 +55,12 @@ static void relay(struct http_request *rq, enum line_query_kind kind, const char
         char after[24];
         (void)snprintf(after, sizeof after, "%lld", (long long)((retry_ms + 999) / 1000));
         http_set_header(rq, "Retry-After", after);
+        const struct event_note note = {.name = "enrolment.refused",
+                                        .terminal = "",
+                                        .staff = "",
+                                        .source = http_peer_address(rq),
+                                        .thin = true};
+        event_note(t->events, &note);
         http_problem(rq, ERR_TOO_MANY, NULL, NULL);
         return;
     }

@@ -120,7 +120,7 @@ bool terminal_gate(struct http_request *rq) {
     const struct published_terminal *at = registered(t, peer);
     if (at == NULL) { /* what the certificate says of itself is not believed */
         c->municipality = "";
-        return refuse(rq, c, ERR_UNKNOWN_SYSTEM, "terminal.not_registered");
+        return refuse(rq, c, ERR_UNKNOWN_SYSTEM, "terminal.unknown");
     }
     c->municipality = c->registered = at->municipality;
     if (at->works_until_ms != 0 && clock_now_ms() > at->works_until_ms)

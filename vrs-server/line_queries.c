@@ -1,11 +1,17 @@
 #include "vrs-server/line_queries.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/json.h"
+#include "lib/log.h"
 #include "ocr-ingest/line.h"
 #include "partitions/access_log.h"
+#include "vrs-server/alert.h"
 #include "vrs-server/apply.h"
+#include "vrs-server/enrolment.h"
+#include "vrs-server/line_out.h"
 #include "vrs-server/line_outcomes.h"
 #include "vrs-server/terminal_list.h"
 
@@ -23,6 +29,7 @@ struct line_queries {
     struct client *client;
     struct crypto_opener *const *opener; /* by worker */
     struct buffer answers;
+    char *ca_pem; /* given to devices with their certificate */
     bool has_answers, answering, closing;
 };
 
@@ -131,9 +138,126 @@ static void post_answers(struct line_queries *l) {
     l->has_answers = false;
 }
 
+/* --- enrolment and renewal --- */
+
+struct enrol_job {
+    struct pool_job job; /* first */
+    struct line_queries *line;
+    struct line_query query;
+    struct enrolment_result result;
+    uint8_t sealed[];
+};
+
+static enum vrs_err log_enrolment(struct partition *registry, const struct enrol_job *j) {
+    const struct enrolment_result *r = &j->result;
+    char detail[160];
+    (void)snprintf(detail, sizeof detail, "from=%s municipality=%s serial=%s", j->query.from,
+                   r->terminal.municipality, r->terminal.serial);
+    const struct log_entry entry = {.actor = {.terminal = r->terminal.name, .source = "internet"},
+                                    .act = j->query.kind == LINE_QUERY_ENROL ? "terminal.enrol"
+                                                                             : "terminal.renew",
+                                    .purpose = "operation",
+                                    .result = r->refusal != VRS_OK ? err_name(r->refusal)
+                                              : r->repeated        ? "repeated"
+                                                                   : "ok",
+                                    .count = r->refusal == VRS_OK ? 1 : 0,
+                                    .detail = detail};
+    return access_log_append(registry, &entry, NULL);
+}
+
+static enum vrs_err enrol_run(struct pool_job *job, struct partition *registry) {
+    struct enrol_job *j = (struct enrol_job *)job;
+    struct signer_client *signer = j->line->server->signer[job->worker_index];
+    struct line_enrolment what;
+    struct buffer aad, text;
+    buffer_init(&aad, 256);
+    buffer_init(&text, sizeof what + 256);
+    line_query_aad(&j->query, &aad);
+    enum vrs_err e = crypto_opener_unseal(j->line->opener[job->worker_index], aad.data, aad.len,
+                                          j->query.sealed, j->query.sealed_len, &text);
+    if (e == VRS_OK)
+        e = line_enrolment_decode(text.data, text.len, &what);
+    if (e == VRS_OK && j->query.kind == LINE_QUERY_ENROL)
+        e = enrolment_use(registry, signer, what.code, what.request_pem, &j->result);
+    else if (e == VRS_OK)
+        e = enrolment_renew(registry, signer, j->query.from, what.request_pem, &j->result);
+    if (e == VRS_OK)
+        e = log_enrolment(registry, j);
+    secret_wipe(&what, sizeof what);
+    buffer_fini(&aad);
+    buffer_fini(&text);
+    return e;
+}
+
+/* Known to the gates and on its way outward before the device hears of it. */
+static enum vrs_err enrol_publish(struct server *s, const struct enrolment_result *r) {
+    enum vrs_err e = terminal_list_put(s->terminals, &r->terminal);
+    if (e == VRS_OK && r->replaced.serial[0] != '\0')
+        e = terminal_list_put(s->terminals, &r->replaced);
+    line_out_snapshot_changed(s->line);
+    return e;
+}
+
+static void enrol_answer(struct enrol_job *j, enum vrs_err e) {
+    struct line_queries *l = j->line;
+    struct line_answer a = {.id = j->query.id};
+    struct buffer body;
+    buffer_init(&body, 32768);
+    json_t *doc = e != VRS_OK
+                      ? NULL
+                      : json_pack("{s:s,s:s,s:s,s:s}", "certificate_pem", j->result.certificate,
+                                  "ca_pem", l->ca_pem, "name", j->result.terminal.name,
+                                  "valid_until", j->result.terminal.valid_until);
+    if (e == VRS_OK && (doc == NULL || !json_write(&body, doc)))
+        e = ERR_MEMORY;
+    json_decref(doc);
+    if (e == VRS_OK) {
+        a.body = body.data;
+        a.len = body.len;
+    } else {
+        (void)snprintf(a.refusal, sizeof a.refusal, "%s", err_name(e));
+    }
+    put_answer(l, &a);
+    buffer_fini(&body);
+}
+
+static void enrol_done(struct pool_job *job) {
+    struct enrol_job *j = (struct enrol_job *)job;
+    struct line_queries *l = j->line;
+    enum vrs_err e = job->err == VRS_OK ? j->result.refusal : job->err;
+    if (e == VRS_OK && !l->closing)
+        e = enrol_publish(l->server, &j->result);
+    if (e == ERR_ENROLMENT)
+        alert_note(l->server, "enrolment_guessing", j->query.from);
+    if (job->err != VRS_OK)
+        log_fault(LOG_ERROR, "enrolment.failed", &job->fault);
+    if (!l->closing)
+        enrol_answer(j, e);
+    secret_wipe(&j->result, sizeof j->result);
+    free(j);
+}
+
+static void enrolment_take(struct line_queries *l, const struct line_query *from) {
+    struct enrol_job *j = calloc(1, sizeof *j + from->sealed_len);
+    if (j == NULL)
+        return; /* unanswered: the device tries again */
+    j->line = l;
+    j->query = *from;
+    j->query.sealed = j->sealed;
+    memcpy(j->sealed, from->sealed, from->sealed_len);
+    j->job.run = enrol_run;
+    j->job.done = enrol_done;
+    j->job.flags = POOL_CREATE;
+    memcpy(j->job.municipality, REGISTRY, sizeof REGISTRY);
+    if (pool_submit(l->server->pool, &j->job) != VRS_OK)
+        free(j);
+}
+
 void line_queries_take(struct line_queries *l, const struct line_query *from) {
-    if (from->kind != LINE_QUERY_COUPON)
+    if (from->kind != LINE_QUERY_COUPON) {
+        enrolment_take(l, from);
         return;
+    }
     struct query_job *q = calloc(1, sizeof *q + from->sealed_len);
     if (q == NULL)
         return; /* unanswered: the tablet's deadline speaks */
@@ -152,8 +276,21 @@ void line_queries_take(struct line_queries *l, const struct line_query *from) {
         free(q);
 }
 
+static enum vrs_err read_authority(const char *path, char **out, struct vrs_fault *fault) {
+    enum { AUTHORITY_MAX = 16384 };
+    FILE *f = fopen(path, "re");
+    *out = calloc(1, AUTHORITY_MAX + 1);
+    size_t n = f != NULL && *out != NULL ? fread(*out, 1, AUTHORITY_MAX, f) : 0;
+    if (f != NULL)
+        (void)fclose(f);
+    return n > 0 && n < AUTHORITY_MAX && strstr(*out, "BEGIN CERTIFICATE") != NULL
+               ? VRS_OK
+               : err_fail(fault, ERR_CONFIG, "tablet_ca_file %s is no certificate", path);
+}
+
 enum vrs_err line_queries_open(struct server *s, struct client *line,
-                               struct crypto_opener *const *opener, struct line_queries **out) {
+                               struct crypto_opener *const *opener, struct line_queries **out,
+                               struct vrs_fault *fault) {
     struct line_queries *l = calloc(1, sizeof *l);
     *out = l;
     if (l == NULL)
@@ -162,7 +299,7 @@ enum vrs_err line_queries_open(struct server *s, struct client *line,
     l->client = line;
     l->opener = opener;
     buffer_init(&l->answers, LINE_MAX_BODY);
-    return VRS_OK;
+    return read_authority(s->config.tablet_ca_file, &l->ca_pem, fault);
 }
 
 void line_queries_stop(struct line_queries *l) {

@@ -1,5 +1,5 @@
-/* coupons:check of the Internet side: asked in the pull's answer, answered by a post.  Nothing of a
- * query is stored but its access log entry.  Loop thread. */
+/* Questions of the Internet side (coupons:check, enrolment, renewal): asked in the pull's answer,
+ * answered by a post.  Nothing of a question about a coupon is stored but its access log entry.  Loop thread. */
 #ifndef VRS_SERVER_LINE_QUERIES_H
 #define VRS_SERVER_LINE_QUERIES_H
 
@@ -13,7 +13,7 @@ struct line_queries;
 /* `opener`: one a worker, borrowed for as long as the process lives. */
 VRS_CHECK enum vrs_err line_queries_open(struct server *s, struct client *line,
                                          struct crypto_opener *const *opener,
-                                         struct line_queries **out);
+                                         struct line_queries **out, struct vrs_fault *fault);
 void line_queries_stop(struct line_queries *l);
 /* The query is copied. */
 void line_queries_take(struct line_queries *l, const struct line_query *q);
