@@ -41,7 +41,7 @@ struct account {
     char approved_by[64];
     char application[33]; /* the approved one that it stands on (C22), hex */
     int64_t made_ms;      /* by that application */
-    int64_t used_ms; /* last log-in; 0 never */
+    int64_t used_ms;      /* last log-in; 0 never */
     int64_t reviewed_ms;
     char reviewed_by[64];
     char left_on[11]; /* the person has left: the ID is nobody's any more */

@@ -41,7 +41,7 @@ struct inside_request *inside_of(struct http_request *rq) {
 void inside_set_session(struct inside_request *in, const struct session *session) {
     in->session = *session;
     in->actor.user = in->session.user;
-    in->actor.section = in->session.section;
+    in->actor.section = in->session.place[0] != '\0' ? in->session.place : in->session.section;
     in->actor.terminal = in->session.terminal;
 }
 

@@ -1,29 +1,25 @@
 #include "vrs-server/session.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/log.h"
-#include "lib/throttle.h"
 #include "lib/tls.h"
-#include "lib/worker.h"
-#include "vrs-server/account.h"
+#include "vrs-server/login.h"
+#include "vrs-server/policy.h"
 #include "vrs-server/request.h"
+#include "vrs-server/routes.h"
+#include "vrs-server/setting.h"
 #include "vrs-server/terminal_list.h"
 
 enum {
     MAX_SESSIONS = 20000,
-    HASHERS = 2, /* argon2id takes 19 MiB and 30 ms: at most two at once */
-    HASH_QUEUE = 32,
-    TRIES = 10,         /* failed log-ins of one account, terminal or source … */
-    WINDOW_MS = 300000, /* … in five minutes */
-    THROTTLE_NAMES = 16384,
-    PASSWORD_MAX = 256,
     TOKEN_BYTES = 32,
+    SWEEP_S = 2, /* a time-out is on record so soon after it */
 };
 
 struct live {
@@ -37,27 +33,26 @@ struct sessions {
     struct server *server;
     struct live *list; /* most recently used first: idle ones gather at the end */
     size_t count;
-    uint64_t ended; /* how often an account's sessions were ended from outside */
-    struct worker *hasher[HASHERS];
-    unsigned turn;
-    struct throttle *throttle;
+    uint64_t last_serial;
+    uint64_t ended;
+    struct event *sweep;
 };
 
+static void on_sweep(evutil_socket_t fd, short what, void *arg);
+
 enum vrs_err sessions_open(struct server *server, struct sessions **out) {
+    const struct timeval every = {.tv_sec = SWEEP_S};
     struct sessions *s = calloc(1, sizeof *s);
+    *out = s;
     if (s == NULL)
         return ERR_MEMORY;
     s->server = server;
-    enum vrs_err e = VRS_OK;
-    s->throttle = throttle_open(THROTTLE_NAMES, TRIES, WINDOW_MS);
-    if (s->throttle == NULL)
-        e = ERR_MEMORY;
-    for (size_t i = 0; i < HASHERS && e == VRS_OK; i++)
-        e = worker_open(server->base, "argon2", HASH_QUEUE, NULL, NULL, &s->hasher[i]);
-    if (e != VRS_OK)
-        sessions_close(&s);
-    *out = s;
-    return e;
+    for (const struct route *r = lgwan_routes; r->path != NULL; r++) {
+        if (r->right != NULL && !right_known(r->right))
+            return ERR_INTERNAL;
+    }
+    s->sweep = event_new(server->base, -1, EV_PERSIST, on_sweep, s);
+    return s->sweep != NULL && event_add(s->sweep, &every) == 0 ? VRS_OK : ERR_MEMORY;
 }
 
 static void live_remove(struct sessions *s, struct live **at) {
@@ -72,18 +67,84 @@ void sessions_close(struct sessions **sp) {
     struct sessions *s = *sp;
     if (s == NULL)
         return;
-    for (size_t i = 0; i < HASHERS; i++) {
-        if (s->hasher[i] != NULL)
-            worker_close(&s->hasher[i]);
-    }
+    if (s->sweep != NULL)
+        event_free(s->sweep);
     while (s->list != NULL)
         live_remove(s, &s->list);
-    throttle_close(&s->throttle);
     free(s);
     *sp = NULL;
 }
 
-static void end_user(struct sessions *s, const char *user) {
+/* --- time-outs: an entry each (C65) --- */
+
+struct timed_out {
+    struct pool_job job; /* first */
+    struct session session;
+    bool idle;
+};
+
+static enum vrs_err timed_out_run(struct pool_job *job, struct partition *p) {
+    const struct timed_out *t = (const struct timed_out *)job;
+    const struct log_entry entry = {.actor = {.user = t->session.user,
+                                              .section = t->session.place,
+                                              .terminal = t->session.terminal,
+                                              .source = "lgwan"},
+                                    .act = "session.timeout",
+                                    .purpose = "operation",
+                                    .result = "ok",
+                                    .detail = t->idle ? "idle" : "age"};
+    return access_log_append(p, &entry, NULL);
+}
+
+static void timed_out_done(struct pool_job *job) {
+    if (job->err != VRS_OK)
+        log_event(LOG_ERROR, "session.timeout_unlogged", LF_ERR(job->err));
+    free(job);
+}
+
+static void note_time_out(struct sessions *s, const struct session *session, bool idle) {
+    log_event(LOG_INFO, "session.timed_out", LF_STR("user", session->user));
+    struct timed_out *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return;
+    t->session = *session;
+    t->idle = idle;
+    memcpy(t->job.municipality, session->municipality, sizeof t->job.municipality);
+    t->job.flags = POOL_CREATE;
+    t->job.run = timed_out_run;
+    t->job.done = timed_out_done;
+    if (pool_submit(s->server->pool, &t->job) != VRS_OK)
+        free(t);
+}
+
+/* Ends *at when its time is over. */
+static bool over(struct sessions *s, struct live **at) {
+    const struct live *l = *at;
+    int64_t now = clock_mono_ms();
+    bool idle = now - l->last_used_ms > s->server->config.session_idle_s * 1000;
+    if (!idle && now <= l->session.expires_mono_ms)
+        return false;
+    note_time_out(s, &l->session, idle);
+    live_remove(s, at);
+    return true;
+}
+
+static void sweep(struct sessions *s) {
+    for (struct live **at = &s->list; *at != NULL;) {
+        if (!over(s, at))
+            at = &(*at)->next;
+    }
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    sweep(arg);
+}
+
+/* --- ending and changing --- */
+
+void sessions_end_user(struct sessions *s, const char *user) {
+    s->ended++;
     for (struct live **at = &s->list; *at != NULL;) {
         if (strcmp((*at)->session.user, user) == 0)
             live_remove(s, at);
@@ -92,9 +153,152 @@ static void end_user(struct sessions *s, const char *user) {
     }
 }
 
-void sessions_end_user(struct sessions *s, const char *user) {
+void sessions_end(struct sessions *s, uint64_t serial) {
+    for (struct live **at = &s->list; *at != NULL; at = &(*at)->next) {
+        if ((*at)->session.serial == serial) {
+            live_remove(s, at);
+            return;
+        }
+    }
+}
+
+void sessions_password_changed(struct sessions *s, const char *user, uint64_t serial) {
     s->ended++;
-    end_user(s, user);
+    for (struct live **at = &s->list; *at != NULL;) {
+        struct live *l = *at;
+        if (strcmp(l->session.user, user) == 0 && l->session.serial != serial) {
+            live_remove(s, at);
+            continue;
+        }
+        if (l->session.serial == serial)
+            l->session.limited = VRS_OK;
+        at = &l->next;
+    }
+}
+
+void sessions_set_rules(struct sessions *s, const char *municipality,
+                        const struct session_rules *rules) {
+    for (struct live *l = s->list; l != NULL; l = l->next) {
+        if (strcmp(l->session.municipality, municipality) == 0)
+            l->session.rules = *rules;
+    }
+}
+
+uint64_t sessions_epoch(const struct sessions *s) {
+    return s->ended;
+}
+
+size_t sessions_of(struct sessions *s, const char *user, const char *terminal, bool *elsewhere) {
+    size_t n = 0;
+    sweep(s);
+    *elsewhere = false;
+    for (const struct live *l = s->list; l != NULL; l = l->next) {
+        if (strcmp(l->session.user, user) != 0)
+            continue;
+        n++;
+        *elsewhere |= strcmp(l->session.terminal, terminal) != 0;
+    }
+    return n;
+}
+
+/* Of the user's sessions beyond `most`, the one that was opened first. */
+static bool end_oldest(struct sessions *s, const char *user, int64_t most) {
+    uint64_t oldest = UINT64_MAX;
+    int64_t n = 0;
+    for (const struct live *l = s->list; l != NULL; l = l->next) {
+        if (strcmp(l->session.user, user) != 0)
+            continue;
+        n++;
+        if (l->session.serial < oldest)
+            oldest = l->session.serial;
+    }
+    if (n > most)
+        sessions_end(s, oldest);
+    return n > most;
+}
+
+enum vrs_err sessions_add(struct sessions *s, struct session *session,
+                          char token[SESSION_TOKEN_SIZE]) {
+    struct live *l = s->count < MAX_SESSIONS ? calloc(1, sizeof *l) : NULL;
+    uint8_t bytes[TOKEN_BYTES];
+    if (l == NULL)
+        return ERR_BUSY;
+    while (end_oldest(s, session->user, session->rules.sessions - 1))
+        ;
+    crypto_random(bytes, sizeof bytes);
+    crypto_sha256(bytes, sizeof bytes, l->token_hash);
+    crypto_hex(bytes, sizeof bytes, token);
+    secret_wipe(bytes, sizeof bytes);
+    l->last_used_ms = clock_mono_ms();
+    session->serial = ++s->last_serial;
+    session->expires_mono_ms = l->last_used_ms + s->server->config.session_age_s * 1000;
+    l->session = *session;
+    l->next = s->list;
+    s->list = l;
+    s->count++;
+    return VRS_OK;
+}
+
+enum vrs_err session_rules_read(struct partition *p, struct session_rules *out) {
+    int64_t code = 0, in = 0, answer = 0, certificate = 0;
+    enum vrs_err e = setting_get(p, SETTING_TOTP_FOR_NUMBER, &code);
+    if (e == VRS_OK)
+        e = setting_get(p, SETTING_PURPOSE_TRANSFER, &in);
+    if (e == VRS_OK)
+        e = setting_get(p, SETTING_PURPOSE_ANSWER, &answer);
+    if (e == VRS_OK)
+        e = setting_get(p, SETTING_PURPOSE_CERTIFICATE, &certificate);
+    if (e == VRS_OK)
+        e = setting_get(p, SETTING_SESSIONS_PER_USER, &out->sessions);
+    if (e == VRS_OK)
+        e = setting_get(p, SETTING_PASSWORD_MAX_AGE_DAYS, &out->password_days);
+    out->code_for_number = code != 0;
+    out->transfer_in = in != 0;
+    out->transfer_out_answer = answer != 0;
+    out->certificate = certificate != 0;
+    return e;
+}
+
+/* --- what handlers ask --- */
+
+enum vrs_err session_purpose(const struct inside_request *in, const char *purpose,
+                             const char *use) {
+    const struct session_rules *r = &in->session.rules;
+    const struct {
+        const char *purpose;
+        bool on;
+    } switches[] = {{"transfer_in", r->transfer_in},
+                    {"transfer_out_answer", r->transfer_out_answer},
+                    {"certificate", r->certificate}};
+    enum vrs_err e = policy_purpose(in->server->policies, purpose, use);
+    /* A system client has no settings read for it: its few functions are switched by its rights. */
+    for (size_t i = 0; i < 3 && e == VRS_OK && in->session.serial != 0; i++) {
+        if (strcmp(switches[i].purpose, purpose) == 0 && !switches[i].on)
+            e = ERR_PURPOSE;
+    }
+    return e;
+}
+
+enum vrs_err session_number(const struct inside_request *in) {
+    return in->session.rules.code_for_number && !in->session.coded ? ERR_CODE_REQUIRED : VRS_OK;
+}
+
+enum vrs_err session_scope(const struct inside_request *in, char out[7]) {
+    const char *asked = http_query(in->rq, "municipality_code");
+    const char *own = in->session.municipality;
+    bool auditor = in->session.scope[0] != '\0';
+    if (!auditor || asked == NULL) {
+        memcpy(out, own, 7);
+        if (auditor)
+            return ERR_MISSING_FIELD;
+        return asked == NULL || strcmp(asked, own) == 0 ? VRS_OK : ERR_FORBIDDEN;
+    }
+    bool there = strcmp(asked, REGISTRY) == 0 ||
+                 municipality_find(in->server->municipalities, asked) != NULL;
+    if (!there || (strcmp(in->session.scope, "*") != 0 && strstr(in->session.scope, asked) == NULL))
+        return ERR_FORBIDDEN;
+    (void)snprintf(out, 7, "%s", asked);
+    return VRS_OK;
 }
 
 /* --- the gates --- */
@@ -115,15 +319,10 @@ static bool token_hash(const struct http_request *rq, uint8_t hash[CRYPTO_HASH_B
 
 /* The session of the request's token, moved to the front; NULL: unknown or ended. */
 static struct live *find_live(struct sessions *s, const uint8_t hash[CRYPTO_HASH_BYTES]) {
-    int64_t now = clock_mono_ms();
-    int64_t idle_ms = s->server->config.session_idle_s * 1000;
     for (struct live **at = &s->list; *at != NULL;) {
         struct live *l = *at;
-        if (now - l->last_used_ms > idle_ms || now > l->session.expires_mono_ms) {
-            log_event(LOG_INFO, "session.timed_out", LF_STR("user", l->session.user));
-            live_remove(s, at);
+        if (over(s, at))
             continue;
-        }
         if (secret_equal(l->token_hash, hash, CRYPTO_HASH_BYTES)) {
             *at = l->next;
             l->next = s->list;
@@ -145,7 +344,7 @@ static enum vrs_err authenticate(struct sessions *s, struct inside_request *in,
         return ERR_SESSION_ENDED;
     /* A token is worth nothing on another terminal (C23). */
     if (strcmp(l->session.terminal, peer->name) != 0 ||
-        strcmp(l->session.municipality, peer->municipality) != 0) {
+        strcmp(l->session.municipality, login_home(peer->municipality)) != 0) {
         INSIDE_COPY(in->session.user, l->session.user); /* whose token it is, for the entry */
         return ERR_OTHER_MUNICIPALITY;
     }
@@ -222,7 +421,7 @@ static bool pass_terminal(struct inside_request *in, const struct tls_peer *peer
     }
     if (e != ERR_FORBIDDEN)
         log_event(LOG_WARN,
-                  e == ERR_UNKNOWN_SYSTEM ? "terminal.not_registered" : "terminal.revoked_used",
+                  e == ERR_UNKNOWN_SYSTEM ? "terminal.unknown" : "terminal.revoked_used",
                   LF_STR("terminal", peer->name), LF_STR("serial", peer->serial));
     return refuse_stranger(in, peer, e);
 }
@@ -264,6 +463,16 @@ void session_unrouted(struct http_request *rq, enum vrs_err e) {
         inside_refuse(in, e);
 }
 
+/* Gate 2: may they. */
+static enum vrs_err authorise(const struct inside_request *in, const struct route *route) {
+    if (in->session.limited != VRS_OK && route->handle != session_change_password &&
+        route->handle != session_logout)
+        return in->session.limited;
+    if (!right_allows(in->session.rights, route->right))
+        return ERR_FORBIDDEN;
+    return (route->flags & ROUTE_NUMBER) != 0 ? session_number(in) : VRS_OK;
+}
+
 bool session_gate(struct http_request *rq) {
     struct inside_request *in = inside_make(rq);
     if (in == NULL) {
@@ -279,11 +488,9 @@ bool session_gate(struct http_request *rq) {
     if ((route->flags & ROUTE_NO_LOGIN) == 0 || !person) {
         if (!pass_log_in(in, peer, terminal))
             return false;
-        /* Gate 2: may they. */
-        enum right right;
-        if (route->right != NULL &&
-            (!right_by_name(route->right, &right) || (in->session.rights >> right & 1) == 0)) {
-            inside_refuse(in, ERR_FORBIDDEN);
+        enum vrs_err may = authorise(in, route);
+        if (may != VRS_OK) {
+            inside_refuse(in, may);
             return false;
         }
     }
@@ -293,219 +500,4 @@ bool session_gate(struct http_request *rq) {
     if (e != VRS_OK)
         inside_refuse(in, e);
     return e == VRS_OK;
-}
-
-/* --- log-in --- */
-
-struct login {
-    struct worker_job hash_job; /* first */
-    struct inside_request *in;
-    char user[64];
-    char password[PASSWORD_MAX];
-    struct account account;
-    bool known;
-    enum vrs_err verdict;
-    uint64_t ended; /* of struct sessions, when the account was looked up */
-    char token[2 * TOKEN_BYTES + 1];
-};
-
-static struct login *login_of(struct inside_request *in) {
-    return in->own;
-}
-
-static void login_end(struct inside_request *in, enum vrs_err e) {
-    struct login *login = login_of(in);
-    secret_wipe(login->password, sizeof login->password);
-    secret_wipe(&login->account, sizeof login->account);
-    inside_answer(in, e);
-}
-
-/* Last step: the entry is committed, now the session may exist. */
-static void login_logged(struct inside_request *in) {
-    struct login *login = login_of(in);
-    struct sessions *s = in->server->sessions;
-    if (in->job.err != VRS_OK || login->verdict != VRS_OK) {
-        login_end(in, in->job.err != VRS_OK ? ERR_LOG_UNWRITABLE : login->verdict);
-        return;
-    }
-    /* The account was looked up before it may have been disabled (C43): once more, please. */
-    struct live *l = login->ended == s->ended ? calloc(1, sizeof *l) : NULL;
-    if (l == NULL || s->count >= MAX_SESSIONS) {
-        free(l);
-        login_end(in, ERR_BUSY);
-        return;
-    }
-    end_user(s, login->user); /* one session an ID (C26) */
-    uint8_t token[TOKEN_BYTES];
-    crypto_random(token, sizeof token);
-    crypto_sha256(token, sizeof token, l->token_hash);
-    crypto_hex(token, sizeof token, login->token);
-    secret_wipe(token, sizeof token);
-    l->session = in->session;
-    l->last_used_ms = clock_mono_ms();
-    l->session.expires_mono_ms = l->last_used_ms + s->server->config.session_age_s * 1000;
-    l->next = s->list;
-    s->list = l;
-    s->count++;
-
-    char expires[25];
-    clock_format_rfc3339(clock_now_ms() + s->server->config.session_age_s * 1000, expires);
-    json_t *roles = json_array();
-    char words[sizeof in->session.roles];
-    memcpy(words, in->session.roles, sizeof words);
-    for (char *save, *w = strtok_r(words, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))
-        (void)json_array_append_new(roles, json_string(w));
-    in->status = 201;
-    enum vrs_err e =
-        inside_json(in, json_pack("{s:s,s:s,s:s,s:s,s:o}", "token", login->token, "expires_at",
-                                  expires, "user_id", in->session.user, "municipality_code",
-                                  in->session.municipality, "roles", roles));
-    secret_wipe(login->token, sizeof login->token);
-    login_end(in, e);
-}
-
-static enum vrs_err login_log(struct inside_request *in, struct partition *p) {
-    struct login *login = login_of(in);
-    return inside_log(in, p, NULL, NULL, 0, 0,
-                      login->verdict == VRS_OK ? "ok" : err_name(login->verdict), NULL);
-}
-
-static enum vrs_err login_verdict(struct login *login, const struct tls_peer *peer) {
-    if (login->verdict != VRS_OK || !login->known)
-        return ERR_BAD_LOGIN;
-    const struct account *a = &login->account;
-    char today[11];
-    clock_format_date(clock_today_jst(), today);
-    right_mask rights;
-    if (a->state != ACCOUNT_ACTIVE || strcmp(a->valid_until, today) < 0)
-        return ERR_BAD_LOGIN;
-    if (!account_sound(a, &rights))
-        return ERR_FORBIDDEN;
-    if (strcmp(a->municipality, peer->municipality) != 0)
-        return ERR_OTHER_MUNICIPALITY;
-    return VRS_OK;
-}
-
-/* Accounts and terminals are counted apart: a log-in as somebody called like another town's
- * terminal must not lock that terminal out. */
-struct tries {
-    char account[96], terminal[96];
-};
-
-static struct tries tries_of(const char *user, const struct tls_peer *peer) {
-    struct tries t;
-    (void)snprintf(t.account, sizeof t.account, "account %s", user);
-    (void)snprintf(t.terminal, sizeof t.terminal, "terminal %s", peer->name);
-    return t;
-}
-
-/* A try counts from its start, so that many at once are no more than one after the other. */
-static void try_take_back(struct sessions *s, const struct login *login) {
-    const struct tries t = tries_of(login->user, http_tls_peer(login->in->rq));
-    throttle_take_back(s->throttle, t.account);
-    throttle_take_back(s->throttle, t.terminal);
-}
-
-static void login_hashed(struct worker_job *job) {
-    struct login *login = (struct login *)job;
-    struct inside_request *in = login->in;
-    struct sessions *s = in->server->sessions;
-    const struct tls_peer *peer = http_tls_peer(in->rq);
-    login->verdict = login_verdict(login, peer);
-    struct session session = {0};
-    memcpy(session.user, login->user, sizeof session.user);
-    memcpy(session.terminal, peer->name, sizeof session.terminal);
-    memcpy(session.municipality, peer->municipality, sizeof session.municipality);
-    if (login->verdict == VRS_OK) {
-        memcpy(session.section, login->account.section, sizeof session.section);
-        memcpy(session.roles, login->account.roles, sizeof session.roles);
-        if (!right_mask_parse(login->account.rights, &session.rights))
-            login->verdict = ERR_FORBIDDEN;
-        try_take_back(s, login);
-    } else {
-        log_event(LOG_WARN, "session.refused", LF_STR("terminal", peer->name),
-                  LF_ERR(login->verdict));
-    }
-    inside_set_session(in, &session);
-    in->act = "session.open";
-    inside_step(in, peer->municipality, POOL_CREATE, login_log, login_logged);
-}
-
-static void login_hash(struct worker_job *job) {
-    struct login *login = (struct login *)job;
-    login->verdict =
-        crypto_password_verify(login->password, login->known ? login->account.password_hash : NULL);
-}
-
-static void login_looked_up(struct inside_request *in) {
-    struct login *login = login_of(in);
-    struct sessions *s = in->server->sessions;
-    enum vrs_err e = in->job.err;
-    login->hash_job.run = login_hash;
-    login->hash_job.done = login_hashed;
-    if (e == VRS_OK && worker_submit(s->hasher[s->turn++ % HASHERS], &login->hash_job) != VRS_OK)
-        e = ERR_BUSY;
-    if (e == VRS_OK)
-        return;
-    try_take_back(s, login);
-    secret_wipe(login->password, sizeof login->password);
-    secret_wipe(&login->account, sizeof login->account);
-    in->act = "session.open";
-    inside_refuse_stranger(in, http_tls_peer(in->rq), login->user, e, REFUSALS_A_WINDOW);
-}
-
-static enum vrs_err login_look_up(struct inside_request *in, struct partition *registry) {
-    struct login *login = login_of(in);
-    enum vrs_err e = account_get(registry, login->user, &login->account);
-    login->known = e == VRS_OK;
-    return e == ERR_NOT_FOUND ? VRS_OK : e;
-}
-
-void session_login(struct http_request *rq) {
-    struct inside_request *in = inside_of(rq);
-    struct sessions *s = in->server->sessions;
-    const struct tls_peer *peer = http_tls_peer(rq);
-    const char *user = NULL, *password = NULL;
-    const struct json_field fields[] = {
-        JF_STR("user_id", true, sizeof((struct login *)0)->user - 1, &user),
-        JF_STR("password", true, PASSWORD_MAX - 1, &password),
-        JF_END,
-    };
-    enum vrs_err e = inside_read(in, fields);
-    struct login *login = e == VRS_OK ? arena_alloc(http_arena(rq), sizeof *login) : NULL;
-    if (e == VRS_OK && login == NULL)
-        e = ERR_MEMORY;
-    /* Throttled before any hashing, the same for known and unknown users. */
-    const struct tries tries = tries_of(e == VRS_OK ? user : "", peer);
-    if (e == VRS_OK && (!throttle_allows(s->throttle, tries.account, NULL) ||
-                        !throttle_allows(s->throttle, tries.terminal, NULL)))
-        e = ERR_TOO_MANY;
-    if (e != VRS_OK) {
-        in->act = "session.open";
-        /* The first of a window is an entry, the others are counted in its successor. */
-        inside_refuse_stranger(in, peer, e == ERR_TOO_MANY ? user : NULL, e,
-                               e == ERR_TOO_MANY ? 1 : REFUSALS_A_WINDOW);
-        return;
-    }
-    login->in = in;
-    in->own = login;
-    (void)strncpy(login->user, user, sizeof login->user - 1);
-    (void)strncpy(login->password, password, sizeof login->password - 1);
-    login->ended = s->ended;
-    throttle_count(s->throttle, tries.account);
-    throttle_count(s->throttle, tries.terminal);
-    inside_step(in, REGISTRY, 0, login_look_up, login_looked_up);
-}
-
-static enum vrs_err logout_run(struct inside_request *in, struct partition *p) {
-    in->status = 204;
-    return inside_log(in, p, NULL, NULL, 0, 0, "ok", NULL);
-}
-
-void session_logout(struct http_request *rq) {
-    struct inside_request *in = inside_of(rq);
-    /* One session an ID: ending the user's sessions ends this one. */
-    end_user(in->server->sessions, in->session.user);
-    in->act = "session.close";
-    inside_run(in, logout_run);
 }

@@ -154,9 +154,8 @@ def accounts(stack):
 
 def expired_account(stack):
     password = next(u["password"] for u in stack.demo["users"] if u["user_id"] == "kagoshima-short")
-    cert = make_cert(stack.home, "longlived", stack.path("pki", "ca-lgwan"),
-                     f"/CN=lgwan-{KAGOSHIMA}/O={KAGOSHIMA}/OU=lgwan")
-    c = client_for(stack, cert)
+    t = stack.add_terminal("lgwan-long", "lgwan", KAGOSHIMA, days=800)
+    c = client_for(stack, (t["cert"], t["key"]))
     now = datetime.datetime.now(datetime.timezone.utc)
     stack.set_clock(now + datetime.timedelta(days=362))
     problem(c.login("kagoshima-short", password), 401, "bad_login",

@@ -180,6 +180,9 @@ def make_ca(folder, name):
 def make_cert(folder, name, ca, subject, begin="20200101000000Z", end="20491231235959Z"):
     """A client certificate by `ca` (path without ending) for any time; (cert, key)."""
     base = os.path.join(folder, name)
+    key = ca + ".key"
+    if not os.path.exists(key):  # a terminals' authority: its key is the signer's
+        key = os.path.join(os.path.dirname(ca), "..", "signer-keys", os.path.basename(ca) + ".key")
     openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
             "-keyout", base + ".key", "-out", base + ".csr", "-subj", subject)
     work = tempfile.mkdtemp(dir=folder)
@@ -202,7 +205,7 @@ extendedKeyUsage = clientAuth
 """)
     open(os.path.join(work, "index"), "w").close()
     openssl("ca", "-batch", "-config", os.path.join(work, "ca.conf"), "-cert", ca + ".pem",
-            "-keyfile", ca + ".key", "-in", base + ".csr", "-out", base + ".pem", "-notext",
+            "-keyfile", key, "-in", base + ".csr", "-out", base + ".pem", "-notext",
             "-preserveDN", "-startdate", begin, "-enddate", end)
     return base + ".pem", base + ".key"
 
