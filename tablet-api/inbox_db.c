@@ -18,6 +18,7 @@ enum statement {
     ST_BY_RECEIPT,
     ST_SETTLE,
     ST_MOVE,
+    ST_PROVE,
     ST_PENDING,
     ST_REPLAY,
     ST_COUNT,
@@ -31,10 +32,10 @@ enum statement {
 
 #define FOUND                                                                                      \
     "seq, kind, outcome, received_ms, receipt, municipality, terminal, dose_id, warnings, "        \
-    "body_mac"
+    "body_mac, proof"
 #define SETTLE                                                                                     \
     "UPDATE entry SET outcome = ?2, dose_id = coalesce(?3, dose_id), warnings = ?4,"               \
-    " settled_ms = ?5 WHERE receipt = ?1 AND "
+    " settled_ms = ?5, proof = ?6 WHERE receipt = ?1 AND "
 #define ENTRY "seq, epoch, kind, receipt, municipality, received_ms, sealed"
 
 static const char *const sql[STATEMENTS] = {
@@ -46,6 +47,8 @@ static const char *const sql[STATEMENTS] = {
     /* I5, in the numbers of enum line_outcome: 0 pending, 3 waiting, 6 cancelled. */
     [ST_SETTLE] = SETTLE "outcome = 0",
     [ST_MOVE] = SETTLE "((outcome = 3 AND ?2 <> 3) OR (outcome NOT IN (0, 6) AND ?2 = 6))",
+    [ST_PROVE] =
+        "UPDATE entry SET proof = ?3 WHERE receipt = ?1 AND outcome = ?2 AND proof IS NULL",
     [ST_PENDING] = "SELECT " ENTRY " FROM entry INDEXED BY entry_pending"
                    " WHERE outcome = 0 AND seq > ?1 ORDER BY seq LIMIT ?2",
     [ST_REPLAY] = "SELECT " ENTRY " FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
@@ -86,9 +89,11 @@ static enum vrs_err new_epoch(struct sqlite3 *sq) {
     return sqlite3_exec(sq, text, NULL, NULL, NULL) == SQLITE_OK ? VRS_OK : ERR_STORAGE;
 }
 
-static const struct sqlite_step steps[] = {{.sql = tables, .run = new_epoch}};
+static const char proofs[] = "ALTER TABLE entry ADD COLUMN proof BLOB;";
+
+static const struct sqlite_step steps[] = {{.sql = tables, .run = new_epoch}, {.sql = proofs}};
 static const struct sqlite_schema schema = {
-    .application_id = 0x56525354 /* "VRST" */, .steps = steps, .count = 1};
+    .application_id = 0x56525354 /* "VRST" */, .steps = steps, .count = 2};
 
 struct inbox_db {
     struct sqlite_file *file;
@@ -320,6 +325,9 @@ static enum vrs_err find(struct inbox_db *db, enum statement s, const void *valu
         copy_text(st, 7, out->dose_id, sizeof out->dose_id);
         copy_text(st, 8, out->warnings, sizeof out->warnings);
         (void)copy_blob(st, 9, out->body_mac, sizeof out->body_mac);
+        size_t proof = (size_t)sqlite3_column_bytes(st, 10);
+        if (proof <= sizeof out->proof && copy_blob(st, 10, out->proof, proof))
+            out->proof_len = proof;
     } else {
         e = rc == SQLITE_DONE ? ERR_NOT_FOUND : broken(db);
     }
@@ -347,8 +355,21 @@ static enum vrs_err change_outcome(struct inbox_db *db, enum statement s,
     if (r->warnings[0] != '\0')
         rc |= sqlite3_bind_text(st, 4, r->warnings, -1, SQLITE_STATIC);
     rc |= sqlite3_bind_int64(st, 5, now_ms);
+    if (r->proof_len > 0)
+        rc |= sqlite3_bind_blob64(st, 6, r->proof, r->proof_len, SQLITE_STATIC);
     enum vrs_err e = rc == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE ? VRS_OK : broken(db);
     *changed = e == VRS_OK && sqlite3_changes(handle(db)) == 1;
+    done(st);
+    return e;
+}
+
+static enum vrs_err add_proof(struct inbox_db *db, const struct line_result *r, bool *added) {
+    sqlite3_stmt *st = use(db, ST_PROVE);
+    int rc = sqlite3_bind_blob(st, 1, r->receipt, sizeof r->receipt, SQLITE_STATIC);
+    rc |= sqlite3_bind_int(st, 2, (int)r->outcome);
+    rc |= sqlite3_bind_blob64(st, 3, r->proof, r->proof_len, SQLITE_STATIC);
+    enum vrs_err e = rc == SQLITE_OK && sqlite3_step(st) == SQLITE_DONE ? VRS_OK : broken(db);
+    *added = e == VRS_OK && sqlite3_changes(handle(db)) == 1;
     done(st);
     return e;
 }
@@ -368,6 +389,13 @@ enum vrs_err inbox_db_settle(struct inbox_db *db, const struct line_result *r, i
     if (e != VRS_OK || changed) {
         *change = changed ? INBOX_MOVED : INBOX_SAME;
         return e;
+    }
+    if (r->proof_len > 0) { /* I6 */
+        e = add_proof(db, r, &changed);
+        if (e != VRS_OK || changed) {
+            *change = changed ? INBOX_PROVEN : INBOX_SAME;
+            return e;
+        }
     }
     struct inbox_found there;
     return inbox_db_by_receipt(db, r->receipt, &there);

@@ -9,7 +9,8 @@
  *   I3  ERR_STORAGE means surely not stored: the transaction never reached its commit record (a
  *       statement failed, or the disk was full while the commit was written).
  *   I4  seq grows and is never used again, also after everything was purged.
- *   I5  An outcome never moves back: pending → waiting → final, and final only → cancelled. */
+ *   I5  An outcome never moves back: pending → waiting → final, and final only → cancelled.
+ *   I6  A proof is of the outcome beside it: it comes with it, or later with the same one again. */
 #ifndef TABLET_API_INBOX_DB_H
 #define TABLET_API_INBOX_DB_H
 
@@ -35,6 +36,8 @@ struct inbox_found {
     char terminal[64];
     char dose_id[33];
     char warnings[512];
+    size_t proof_len; /* 0: none yet */
+    uint8_t proof[LINE_MAX_PROOF];
     uint8_t body_mac[CRYPTO_HASH_BYTES]; /* zeros: the entry had no key */
 };
 
@@ -71,7 +74,8 @@ VRS_CHECK enum vrs_err inbox_db_by_receipt(struct inbox_db *db,
 enum inbox_change {
     INBOX_SAME,    /* it stood so already, or I5 keeps what stands */
     INBOX_SETTLED, /* the first outcome: no longer pending */
-    INBOX_MOVED    /* from waiting, or cancelled */
+    INBOX_MOVED,   /* from waiting, or cancelled */
+    INBOX_PROVEN   /* the same, now with its proof */
 };
 /* Applies an outcome as far as I5 allows.  An unknown receipt is ERR_NOT_FOUND. */
 VRS_CHECK enum vrs_err inbox_db_settle(struct inbox_db *db, const struct line_result *r,

@@ -22,10 +22,12 @@
 #include "lib/tls.h"
 #include "ocr-ingest/coupon.h"
 #include "ocr-ingest/vaccine.h"
+#include "tablet-api/checkpoints.h"
 #include "tablet-api/enrolment.h"
 #include "tablet-api/event.h"
 #include "tablet-api/inbox.h"
 #include "tablet-api/line_in.h"
+#include "tablet-api/log_proof.h"
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
 #include "tablet-api/query.h"
@@ -89,7 +91,8 @@ static const struct config_key config_keys[] = {
     {0},
 };
 
-static struct tablet tablet; /* one a process; parts borrow it */
+static struct log_heads log_heads;
+static struct tablet tablet = {.log_heads = &log_heads}; /* one a process; parts borrow it */
 
 struct listeners {
     struct tls_server *terminals;
@@ -250,6 +253,16 @@ static enum vrs_err enter_sandbox(const struct tablet_config *c, struct vrs_faul
     return sandbox_enter(&box, fault);
 }
 
+static enum vrs_err open_second_place(struct tablet *t) {
+    char dir[512];
+    struct vrs_fault fault = {0};
+    (void)snprintf(dir, sizeof dir, "%s/checkpoints", t->config.state_dir);
+    enum vrs_err e = checkpoints_open(t->base, dir, &t->checkpoints, &fault);
+    if (e != VRS_OK)
+        log_fault(LOG_ERROR, "checkpoints.failed", &fault);
+    return e;
+}
+
 static enum vrs_err open_parts(struct tablet *t) {
     enum vrs_err e = events_open(t, &t->events);
     if (e == VRS_OK)
@@ -267,6 +280,8 @@ static enum vrs_err open_parts(struct tablet *t) {
         e = queries_seal_to(t->queries, published_inbox_key(t->published));
     if (e == VRS_OK)
         e = line_door_open(t, &t->line);
+    if (e == VRS_OK)
+        e = open_second_place(t);
     if (e == VRS_OK)
         e = inbox_start(t->inbox, t->base);
     if (e == VRS_OK)
@@ -334,6 +349,7 @@ static void close_parts(struct tablet *t) {
         inbox_nudge(t->inbox);
     queries_close(&t->queries);
     http_server_close(&t->http, 2000);
+    checkpoints_close(&t->checkpoints); /* its last answers may be events for the inbox */
     login_stop(t->login);
     inbox_close(&t->inbox);
     receipts_close(&t->receipts);

@@ -6,6 +6,7 @@
 
 #include "lib/arena.h"
 #include "lib/json.h"
+#include "tablet-api/proof.h"
 
 enum {
     ARENA_BYTES = 128 << 20,
@@ -29,6 +30,8 @@ struct published {
     size_t terminal_count;
     struct published_system *systems; /* by fingerprint */
     size_t system_count;
+    struct published_log_key log_keys[PUBLISHED_MAX_LOG_KEYS];
+    size_t log_key_count;
 };
 
 static const struct {
@@ -312,6 +315,22 @@ static enum vrs_err read_systems(struct published *p, const json_t *list, struct
     return VRS_OK;
 }
 
+static enum vrs_err read_log_keys(struct published *p, const json_t *list,
+                                  struct vrs_fault *fault) {
+    p->log_key_count = json_array_size(list);
+    if (p->log_key_count > PUBLISHED_MAX_LOG_KEYS)
+        return err_fail(fault, ERR_BAD_FIELD, "log_keys");
+    for (size_t i = 0; i < p->log_key_count; i++) {
+        struct published_log_key *k = &p->log_keys[i];
+        const char *text = json_string_value(json_array_get(list, i));
+        size_t n = 0;
+        if (text == NULL || !crypto_unbase64(text, k->key, sizeof k->key, &n) || n != sizeof k->key)
+            return err_fail(fault, ERR_BAD_FIELD, "log_keys");
+        proof_key_id(k->key, k->key_id);
+    }
+    return VRS_OK;
+}
+
 static enum vrs_err read_all(struct published *p, const json_t *doc, struct vrs_fault *fault) {
     int64_t version = 0;
     int64_t max_age_s = 0;
@@ -320,17 +339,15 @@ static enum vrs_err read_all(struct published *p, const json_t *doc, struct vrs_
     json_t *users = NULL;
     json_t *revoked = NULL;
     json_t *systems = NULL;
+    json_t *log_keys = NULL;
     json_t *terminals = NULL;
     size_t n = 0;
-    const struct json_field fields[] = {JF_INT("version", true, &version),
-                                        JF_STR("made_at", true, 40, &made_at),
-                                        JF_INT("max_age_s", true, &max_age_s),
-                                        JF_STR("inbox_key", true, 64, &key),
-                                        JF_ARRAY("users", true, &users),
-                                        JF_ARRAY("revoked", true, &revoked),
-                                        JF_ARRAY("terminals", true, &terminals),
-                                        JF_ARRAY("system_clients", true, &systems),
-                                        JF_END};
+    const struct json_field fields[] = {
+        JF_INT("version", true, &version),       JF_STR("made_at", true, 40, &made_at),
+        JF_INT("max_age_s", true, &max_age_s),   JF_STR("inbox_key", true, 64, &key),
+        JF_ARRAY("users", true, &users),         JF_ARRAY("revoked", true, &revoked),
+        JF_ARRAY("terminals", true, &terminals), JF_ARRAY("system_clients", true, &systems),
+        JF_ARRAY("log_keys", false, &log_keys),  JF_END};
     enum vrs_err e = json_read(doc, fields, fault);
     if (e != VRS_OK)
         return e;
@@ -349,6 +366,8 @@ static enum vrs_err read_all(struct published *p, const json_t *doc, struct vrs_
         e = read_revoked(p, revoked, fault);
     if (e == VRS_OK)
         e = read_systems(p, systems, fault);
+    if (e == VRS_OK)
+        e = read_log_keys(p, log_keys, fault);
     if (e == VRS_OK)
         e = read_terminals(p, terminals, fault);
     return e;
@@ -387,6 +406,11 @@ uint64_t published_version(const struct published *p) {
 
 int64_t published_made_ms(const struct published *p) {
     return p != NULL ? p->made_ms : 0;
+}
+
+size_t published_log_keys(const struct published *p, const struct published_log_key **out) {
+    *out = p != NULL ? p->log_keys : NULL;
+    return p != NULL ? p->log_key_count : 0;
 }
 
 const uint8_t *published_inbox_key(const struct published *p) {

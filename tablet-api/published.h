@@ -67,6 +67,14 @@ VRS_CHECK enum vrs_err published_read(const void *text, size_t len, struct publi
                                       struct vrs_fault *fault);
 void published_close(struct published **p);
 
+/* The public keys of the log's signer, the newest first: what proofs are held against. */
+enum { PUBLISHED_MAX_LOG_KEYS = 16 };
+struct published_log_key {
+    char key_id[9];
+    uint8_t key[CRYPTO_ED25519_BYTES];
+};
+size_t published_log_keys(const struct published *p, const struct published_log_key **out);
+
 uint64_t published_version(const struct published *p);
 int64_t published_made_ms(const struct published *p);
 const uint8_t *published_inbox_key(const struct published *p);

@@ -6,6 +6,7 @@
 
 #include "lib/clock.h"
 #include "lib/metric.h"
+#include "tablet-api/log_proof.h"
 #include "tablet-api/tablet.h"
 #include "tablet-api/warning.h"
 
@@ -153,6 +154,9 @@ void receipts_settled(struct receipts *r, const struct line_result *result) {
         f->outcome = result->outcome;
         memcpy(f->dose_id, result->dose_id, sizeof f->dose_id);
         memcpy(f->warnings, result->warnings, sizeof f->warnings);
+        f->proof_len = result->proof_len;
+        if (result->proof_len > 0)
+            memcpy(f->proof, result->proof, result->proof_len);
         unpark(r, p);
         p->answered(p);
     }
@@ -191,5 +195,6 @@ void receipt_write(struct tablet *t, const struct inbox_found *f, bool clock_war
         (void)buffer_puts(out, ",\"warnings\":");
         warning_write(t->warnings, pending ? "terminal_clock_wrong" : f->warnings, out);
     }
+    log_proof_write(t, f, out);
     (void)buffer_puts(out, "}");
 }

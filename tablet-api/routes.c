@@ -4,11 +4,13 @@
 
 #include "lib/http.h"
 #include "ocr-ingest/vaccine.h"
+#include "tablet-api/checkpoints.h"
 #include "tablet-api/coupon_query.h"
 #include "tablet-api/dose.h"
 #include "tablet-api/enrolment.h"
 #include "tablet-api/line.h"
 #include "tablet-api/line_in.h"
+#include "tablet-api/log_proof.h"
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
 #include "tablet-api/tablet.h"
@@ -42,6 +44,10 @@ const struct route public_routes[] = {
     {ROUTE_POST, "/v1/enrolments", NULL, ROUTE_NO_LOGIN, ENROLMENT_MAX_BODY, enrolment_post,
      "A first certificate for a device with a one-time code"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 1024, vaccines_get, "Vaccine products"},
+    {ROUTE_GET, "/v1/log/keys", NULL, ROUTE_NO_LOGIN, 1024, log_keys_get,
+     "Public keys of the access log's signer"},
+    {ROUTE_GET, "/v1/log/checkpoints/{municipality}", NULL, ROUTE_NO_LOGIN, 1024, checkpoints_get,
+     "Signed heads of a municipality's access log"},
     {0},
 };
 
@@ -52,6 +58,8 @@ const struct route line_routes[] = {
      "Outcomes of entries"},
     {ROUTE_POST, "/line/v1/answers", NULL, ROUTE_NO_LOGIN, LINE_MAX_BODY, line_answers,
      "Answers to queries"},
+    {ROUTE_POST, "/line/v1/checkpoints", NULL, ROUTE_NO_LOGIN, LINE_MAX_BODY, line_checkpoints,
+     "Signed heads of the log, to be kept here"},
     {ROUTE_PUT, "/line/v1/snapshot", NULL, ROUTE_NO_LOGIN, 2 * (size_t)PUBLISHED_MAX_BYTES,
      line_snapshot, "The signed snapshot"},
     {ROUTE_POST, "/line/v1/replay", NULL, ROUTE_NO_LOGIN, 4096, line_replay,

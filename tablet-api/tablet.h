@@ -9,11 +9,13 @@
 #include "lib/err.h"
 #include "lib/route.h"
 
+struct checkpoints;
 struct event_base;
 struct events;
 struct http_server;
 struct inbox;
 struct line_door;
+struct log_heads;
 struct login;
 struct municipality_list;
 struct published;
@@ -81,6 +83,8 @@ struct tablet {
     struct throttle *coupon_quota;    /* coupons:check by terminal */
     struct throttle *enrolment_quota; /* tries to enrol by source, renewals by terminal */
     struct line_door *line;
+    struct checkpoints *checkpoints;
+    struct log_heads *log_heads;
     struct trouble *trouble;
 };
 

@@ -50,6 +50,14 @@ static enum vrs_err on_result(const struct line_result *r, void *arg) {
     (void)arg;
     must(line_outcome_name(r->outcome) != NULL && r->outcome <= LINE_NOTED);
     must(strlen(r->warnings) < sizeof r->warnings);
+    must(r->proof_len == 0 ||
+         (r->proof_len > LINE_COMMITMENT_BYTES && r->proof_len <= LINE_MAX_PROOF));
+    return VRS_OK;
+}
+
+static enum vrs_err on_head(const uint8_t *head, size_t len, void *arg) {
+    if (len > 0)
+        *(unsigned *)arg += (unsigned)head[0] + head[len - 1];
     return VRS_OK;
 }
 
@@ -72,6 +80,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     e = line_outcomes_decode(data, size, on_result, NULL);
     must(e == VRS_OK || e == ERR_PROTOCOL);
     e = line_acked_decode(data, size, on_receipt, &sum);
+    must(e == VRS_OK || e == ERR_PROTOCOL);
+    e = line_checkpoints_decode(data, size, on_head, &sum);
     must(e == VRS_OK || e == ERR_PROTOCOL);
     e = line_answers_decode(data, size, on_answer, NULL);
     must(e == VRS_OK || e == ERR_PROTOCOL);

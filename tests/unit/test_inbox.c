@@ -167,6 +167,19 @@ static enum vrs_err settle(const uint8_t receipt[LINE_RECEIPT_BYTES], enum line_
     return s->job.err;
 }
 
+static uint64_t prove(const uint8_t receipt[LINE_RECEIPT_BYTES], enum line_outcome outcome,
+                      const char *proof) {
+    struct line_result r = {
+        .outcome = outcome, .proof = (const uint8_t *)proof, .proof_len = strlen(proof)};
+    memcpy(r.receipt, receipt, sizeof r.receipt);
+    struct inbox_settle s = {.results = &r, .count = 1};
+    w.pending++;
+    assert_int_equal(inbox_submit_settle(w.inbox, &s, one_done), VRS_OK);
+    settle_all();
+    assert_int_equal(s.job.err, VRS_OK);
+    return s.changed;
+}
+
 static struct inbox_pull pull_of(uint64_t after, bool wait) {
     struct inbox_pull p = {.after_seq = after, .max = 100, .wait = wait};
     buffer_init(&p.entries, 1 << 20);
@@ -269,6 +282,27 @@ static void an_outcome_moves_once_and_never_back(void **state) {
     assert_int_equal(f.outcome, LINE_CANCELLED);
     assert_int_equal(get(p.receipt, "tablet-2", &f), ERR_NOT_FOUND);
     assert_true(depth() == 0);
+}
+
+static void a_proof_comes_with_its_outcome_or_later(void **state) {
+    (void)state;
+    struct inbox_put p = put_of(1, "a");
+    struct inbox_settle s;
+    struct inbox_found f;
+    assert_int_equal(put(&p), VRS_OK);
+    assert_true(prove(p.receipt, LINE_WAITING_FOR_COUPON, "of waiting") == 1);
+    assert_int_equal(get(p.receipt, "tablet-1", &f), VRS_OK);
+    assert_true(f.proof_len == 10 && memcmp(f.proof, "of waiting", 10) == 0);
+    assert_true(prove(p.receipt, LINE_WAITING_FOR_COUPON, "another") == 0); /* the first stays */
+    assert_int_equal(settle(p.receipt, LINE_RECORDED, "", &s), VRS_OK);
+    assert_int_equal(get(p.receipt, "tablet-1", &f), VRS_OK);
+    assert_true(f.proof_len == 0); /* what was waiting's is not recorded's */
+    assert_true(prove(p.receipt, LINE_CONFLICT, "of conflict") == 0);
+    assert_true(prove(p.receipt, LINE_RECORDED, "of recorded") == 1);
+    assert_int_equal(settle(p.receipt, LINE_RECORDED, "", &s), VRS_OK);
+    assert_int_equal(get(p.receipt, "tablet-1", &f), VRS_OK);
+    assert_int_equal(f.outcome, LINE_RECORDED);
+    assert_true(f.proof_len == 11 && memcmp(f.proof, "of recorded", 11) == 0);
 }
 
 static void unknown_receipts_are_counted(void **state) {
@@ -534,6 +568,7 @@ int main(void) {
         TEST(identical_posts_at_once_make_one_entry),
         TEST(only_existing_keys_may_be_asked_for),
         TEST(an_outcome_moves_once_and_never_back),
+        TEST(a_proof_comes_with_its_outcome_or_later),
         TEST(unknown_receipts_are_counted),
         TEST(a_waiting_pull_is_answered_by_the_commit),
         TEST(a_newer_pull_ends_the_older),

@@ -209,6 +209,49 @@ static void outcomes_and_answers_come_back(void **state) {
     assert_memory_equal(answer.body, "{}", 2);
 }
 
+static void proofs_are_bounded(void **state) {
+    (void)state;
+    static uint8_t proof[LINE_MAX_PROOF + 1];
+    static const size_t good[] = {LINE_COMMITMENT_BYTES + 1, LINE_MAX_PROOF};
+    static const size_t bad[] = {1, LINE_COMMITMENT_BYTES, LINE_MAX_PROOF + 1};
+    struct line_result r = {.receipt = {1}, .outcome = LINE_RECORDED, .proof = proof}, got;
+    memset(proof, 7, sizeof proof);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        r.proof_len = good[i];
+        line_outcomes_begin(&b);
+        line_outcomes_add(&r, &b);
+        assert_int_equal(line_outcomes_decode(b.data, b.len, see_result, &got), VRS_OK);
+        assert_true(got.proof_len == good[i]);
+        assert_memory_equal(got.proof, proof, good[i]);
+        buffer_clear(&b);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        r.proof_len = bad[i];
+        line_outcomes_begin(&b);
+        line_outcomes_add(&r, &b);
+        assert_int_equal(line_outcomes_decode(b.data, b.len, see_result, &got), ERR_PROTOCOL);
+        buffer_clear(&b);
+    }
+}
+
+static enum vrs_err see_head(const uint8_t *head, size_t len, void *arg) {
+    assert_true(len == 4 && memcmp(head, "head", 4) == 0);
+    ++*(int *)arg;
+    return VRS_OK;
+}
+
+static void checkpoints_come_back(void **state) {
+    (void)state;
+    int n = 0;
+    line_checkpoints_begin(&b);
+    line_checkpoints_add("head", 4, &b);
+    line_checkpoints_add("head", 4, &b);
+    assert_int_equal(line_checkpoints_decode(b.data, b.len, see_head, &n), VRS_OK);
+    assert_int_equal(n, 2);
+    wire_put_u64(&b, 6, 1);
+    assert_int_equal(line_checkpoints_decode(b.data, b.len, see_head, &n), ERR_PROTOCOL);
+}
+
 static void a_query_is_sealed_for_its_kind_and_sender(void **state) {
     (void)state;
     struct line_query q = {.id = 1, .kind = LINE_QUERY_ENROL, .from = "203.0.113.9"};
@@ -317,6 +360,8 @@ int main(void) {
         TEST(cancels_and_events_come_back),
         TEST(a_pull_comes_back),
         TEST(outcomes_and_answers_come_back),
+        TEST(proofs_are_bounded),
+        TEST(checkpoints_come_back),
         TEST(a_query_is_sealed_for_its_kind_and_sender),
         TEST(questions_come_back),
         TEST(messages_are_strict),

@@ -1,4 +1,4 @@
-// needs: tablet-api/published.c
+// needs: tablet-api/published.c tablet-api/proof.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,6 +54,27 @@ static void accounts_rights_and_revocations(void **state) {
     assert_false(published_fresh(p, made + 60001));
     assert_false(published_fresh(NULL, made));
     published_close(&p);
+}
+
+static void keys_of_the_log(void **state) {
+    (void)state;
+    static const char none[] = HEAD "\"users\":[]" TAIL;
+    static const char two[] = HEAD "\"users\":[],\"log_keys\":["
+                                   "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
+                                   "\"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\"]" TAIL;
+    static const char bad[] = HEAD "\"users\":[],\"log_keys\":[\"AQE=\"]" TAIL;
+    const struct published_log_key *keys;
+    struct published *p = NULL;
+    assert_int_equal(published_log_keys(NULL, &keys), 0);
+    assert_int_equal(read_text(none, &p), VRS_OK);
+    assert_int_equal(published_log_keys(p, &keys), 0);
+    published_close(&p);
+    assert_int_equal(read_text(two, &p), VRS_OK);
+    assert_int_equal(published_log_keys(p, &keys), 2);
+    assert_string_equal(keys[0].key_id, "66687aad");
+    assert_int_equal(keys[1].key[31], 1);
+    published_close(&p);
+    assert_int_equal(read_text(bad, &p), ERR_BAD_FIELD);
 }
 
 static void system_clients_by_fingerprint(void **state) {
@@ -170,6 +191,7 @@ static void only_the_signed_bytes_count(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accounts_rights_and_revocations),
+        cmocka_unit_test(keys_of_the_log),
         cmocka_unit_test(system_clients_by_fingerprint),
         cmocka_unit_test(terminals_and_who_may_log_in_on_them),
         cmocka_unit_test(what_is_malformed_is_refused_whole),
