@@ -11,11 +11,10 @@
 #include "lib/text.h"
 #include "lib/wire.h"
 #include "partitions/fields.h"
+#include "partitions/log_tree.h"
 #include "partitions/person.h"
 
-enum { DETAIL_BYTES = 1024, FOUR_ITEMS_BYTES = 1200, PAGE = 500 };
-
-static const char epoch_act[] = "log.epoch", epoch_purpose[] = "operation", first_epoch[] = "1";
+enum { DETAIL_BYTES = 1024, FOUR_ITEMS_BYTES = 1200 };
 
 static struct metric entries = {
     .name = "vrs_log_entries_total", .help = "Access log entries appended", .type = METRIC_COUNTER};
@@ -26,6 +25,7 @@ struct stored {
     char user[64], section[64], terminal[64], source[16];
     char act[64], purpose[64], result[64], detail[DETAIL_BYTES];
     char addressee[40], four_items[FOUR_ITEMS_BYTES];
+    char clear[LOG_TEXT_BYTES];
     int64_t count, subject_count;
 };
 
@@ -43,48 +43,14 @@ static const struct field members[] = {
     FIELD(11, FIELD_TEXT, struct stored, four_items),
     FIELD(12, FIELD_I64, struct stored, count),
     FIELD(13, FIELD_I64, struct stored, subject_count),
+    FIELD(14, FIELD_TEXT, struct stored, clear),
     {0},
 };
 enum { TAG_SUBJECTS = 20 }; /* row ids, 16 bytes each */
 
-static void log_row_id(uint64_t seq, struct record_id *out) {
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < 8; i++)
-        out->bytes[15 - i] = (uint8_t)(seq >> (8 * i));
-}
-
 static enum vrs_err subject_index(struct partition *p, const struct record_id *subject,
                                   struct store_index *out) {
     return partition_blind_log(p, "log_subject", subject->bytes, sizeof subject->bytes, out);
-}
-
-/* chain[n] from row n as it is stored. */
-static enum vrs_err chain_after(struct partition *p, uint64_t seq, uint8_t chain[CRYPTO_HASH_BYTES],
-                                uint8_t leaf[CRYPTO_HASH_BYTES]) {
-    struct record_id id;
-    struct store_row row;
-    struct crypto_digest *d;
-    uint8_t before[CRYPTO_HASH_BYTES];
-    memset(chain, 0, CRYPTO_HASH_BYTES);
-    if (seq == 0)
-        return VRS_OK;
-    log_row_id(seq, &id);
-    enum vrs_err e = partition_engine(p)->get(partition_store(p), TABLE_LOG, id.bytes, &row);
-    if (e != VRS_OK)
-        return e == ERR_NOT_FOUND ? ERR_TAMPERED : e;
-    if (row.index[1].len != CRYPTO_HASH_BYTES)
-        return ERR_TAMPERED;
-    memcpy(before, row.index[1].bytes, sizeof before);
-    if ((d = crypto_digest_open()) == NULL)
-        return ERR_MEMORY;
-    crypto_digest_add(d, "\0", 1);
-    crypto_digest_add(d, row.blob, row.blob_len);
-    crypto_digest_close(&d, leaf);
-    uint8_t both[1 + 2 * CRYPTO_HASH_BYTES] = {1};
-    memcpy(both + 1, before, sizeof before);
-    memcpy(both + 1 + sizeof before, leaf, CRYPTO_HASH_BYTES);
-    crypto_sha256(both, sizeof both, chain);
-    return VRS_OK;
 }
 
 /* --- appending --- */
@@ -144,7 +110,27 @@ static enum vrs_err add_subject_row(struct partition *p, const struct record_id 
     return e;
 }
 
-enum vrs_err access_log_append(struct partition *p, const struct log_entry *entry, uint64_t *seq) {
+static void commit_to(const struct log_entry *entry, struct store_index *out) {
+    if (entry->clear != NULL)
+        crypto_sha256(entry->clear, strlen(entry->clear), out->bytes);
+    else if (entry->commitment != NULL)
+        memcpy(out->bytes, entry->commitment->bytes, CRYPTO_HASH_BYTES);
+    else
+        return;
+    out->len = CRYPTO_HASH_BYTES;
+}
+
+static enum vrs_err insert_entry(struct partition *p, struct record *r,
+                                 struct merkle_hash *entry_hash) {
+    struct merkle_hash leaf;
+    enum vrs_err e = record_insert_hash(p, TABLE_LOG, r, entry_hash->bytes);
+    if (e == VRS_OK)
+        e = log_leaf(&r->index[1], entry_hash, &leaf);
+    return e == VRS_OK ? log_tree_append(p, r->order, &leaf) : e;
+}
+
+enum vrs_err access_log_append_at(struct partition *p, const struct log_entry *entry,
+                                  struct log_place *out) {
     const struct record_id *subjects = entry->subjects;
     size_t subject_count = entry->subject_count;
     if (subject_count == 0 && entry->person != NULL) {
@@ -155,7 +141,7 @@ enum vrs_err access_log_append(struct partition *p, const struct log_entry *entr
                        .count = (int64_t)entry->count,
                        .subject_count = (int64_t)subject_count};
     struct record r;
-    uint8_t leaf[CRYPTO_HASH_BYTES];
+    const struct log_tree_state *tree;
     item(s.user, sizeof s.user, entry->actor.user);
     item(s.section, sizeof s.section, entry->actor.section);
     item(s.terminal, sizeof s.terminal, entry->actor.terminal);
@@ -166,26 +152,35 @@ enum vrs_err access_log_append(struct partition *p, const struct log_entry *entr
     item(s.detail, sizeof s.detail, entry->detail);
     describe_person(entry->person, &s);
     record_init(&r);
+    commit_to(entry, &r.index[1]);
+    if (entry->clear != NULL)
+        (void)snprintf(s.clear, sizeof s.clear, "%s", entry->clear);
     fields_encode(members, &s, &r.text);
     if (subject_count > 0)
         wire_put(&r.text, TAG_SUBJECTS, subjects, subject_count * sizeof *subjects);
-    enum vrs_err e = partition_next_order(p, TABLE_LOG, &r.order);
+    enum vrs_err e = log_tree_state(p, &tree); /* is there before the row is */
     if (e == VRS_OK)
-        e = chain_after(p, r.order - 1, r.index[1].bytes, leaf);
-    r.index[1].len = CRYPTO_HASH_BYTES;
+        e = partition_next_order(p, TABLE_LOG, &r.order);
     log_row_id(r.order, &r.id);
     if (e == VRS_OK && subject_count == 1)
         e = subject_index(p, subjects, &r.index[0]);
     if (e == VRS_OK)
-        e = record_insert(p, TABLE_LOG, &r);
+        e = insert_entry(p, &r, &out->entry_hash);
     for (size_t i = 0; e == VRS_OK && subject_count > 1 && i < subject_count; i++)
         e = add_subject_row(p, &subjects[i], r.order);
-    if (seq != NULL)
-        *seq = r.order;
+    out->entry = r.order;
     if (e == VRS_OK)
         metric_add(&entries, 1);
     record_fini(&r);
     secret_wipe(&s, sizeof s);
+    return e;
+}
+
+enum vrs_err access_log_append(struct partition *p, const struct log_entry *entry, uint64_t *seq) {
+    struct log_place place;
+    enum vrs_err e = access_log_append_at(p, entry, &place);
+    if (seq != NULL)
+        *seq = place.entry;
     return e;
 }
 
@@ -199,12 +194,18 @@ struct reading {
 
 static enum vrs_err read_entry(struct record *r, void *arg) {
     const struct reading *reading = arg;
+    struct partition *p = reading->partition;
     struct stored s = {0};
-    uint8_t chain[CRYPTO_HASH_BYTES];
+    struct store_row row;
     struct log_read out = {.seq = r->order};
     enum vrs_err e = fields_decode(members, &r->text, &s);
     if (e == VRS_OK)
-        e = chain_after(reading->partition, r->order, chain, out.leaf);
+        e = partition_engine(p)->get(partition_store(p), TABLE_LOG, r->id.bytes, &row);
+    if (e == VRS_OK) {
+        memcpy(out.commitment.bytes, row.index[1].bytes,
+               row.index[1].len <= CRYPTO_HASH_BYTES ? row.index[1].len : 0);
+        e = log_row_leaf(&row, &out.entry_hash, &out.leaf);
+    }
     if (e == VRS_OK) {
         out.at_ms = s.at_ms;
         out.user = s.user;
@@ -217,6 +218,7 @@ static enum vrs_err read_entry(struct record *r, void *arg) {
         out.detail = s.detail;
         out.addressee = s.addressee;
         out.four_items = s.four_items;
+        out.clear = s.clear;
         out.count = (uint64_t)s.count;
         out.subject_count = (size_t)s.subject_count;
         e = reading->fn(&out, reading->arg);
@@ -229,6 +231,21 @@ enum vrs_err access_log_read(struct partition *p, uint64_t after, uint64_t limit
                              void *arg) {
     struct reading reading = {.partition = p, .fn = fn, .arg = arg};
     return record_scan(p, TABLE_LOG, UINT32_MAX, after, limit, read_entry, &reading);
+}
+
+enum vrs_err access_log_one(struct partition *p, uint64_t seq, log_read_fn *fn, void *arg) {
+    struct reading reading = {.partition = p, .fn = fn, .arg = arg};
+    struct record_id id;
+    struct record r;
+    log_row_id(seq, &id);
+    record_init(&r);
+    enum vrs_err e = record_get(p, TABLE_LOG, &id, &r);
+    if (e == VRS_OK && r.order != seq)
+        e = ERR_TAMPERED;
+    if (e == VRS_OK)
+        e = read_entry(&r, &reading);
+    record_fini(&r);
+    return e;
 }
 
 struct sequences {
@@ -257,12 +274,8 @@ static int by_sequence(const void *a, const void *b) {
 
 enum vrs_err access_log_of_person(struct partition *p, const struct record_id *person,
                                   log_read_fn *fn, void *arg) {
-    struct reading reading = {.partition = p, .fn = fn, .arg = arg};
     struct sequences found = {0};
     struct store_index index;
-    struct record entry;
-    struct record_id id;
-    record_init(&entry);
     enum vrs_err e = subject_index(p, person, &index);
     if (e == VRS_OK)
         e = record_find(p, TABLE_LOG, 0, &index, note_sequence, &found);
@@ -273,138 +286,114 @@ enum vrs_err access_log_of_person(struct partition *p, const struct record_id *p
     for (size_t i = 0; e == VRS_OK && i < found.count; i++) {
         if (i > 0 && found.list[i] == found.list[i - 1])
             continue;
-        log_row_id(found.list[i], &id);
-        e = record_get(p, TABLE_LOG, &id, &entry);
-        e = e == VRS_OK ? read_entry(&entry, &reading) : e == ERR_NOT_FOUND ? ERR_TAMPERED : e;
+        e = access_log_one(p, found.list[i], fn, arg);
+        if (e == ERR_NOT_FOUND)
+            e = ERR_TAMPERED;
     }
-    record_fini(&entry);
     free(found.list);
     return e;
 }
 
-/* --- head, proof, epoch --- */
+/* --- the tree --- */
 
-static enum vrs_err epoch_and_size(struct partition *p, struct log_head *out) {
-    const struct store_engine *engine = partition_engine(p);
-    memset(out, 0, sizeof *out);
-    enum vrs_err e =
-        engine->meta_get(partition_store(p), "log_epoch", out->epoch, sizeof out->epoch);
-    if (e == ERR_NOT_FOUND) {
-        memcpy(out->epoch, first_epoch, sizeof first_epoch);
-        e = VRS_OK;
-    }
-    return e == VRS_OK ? engine->max_order(partition_store(p), TABLE_LOG, &out->size) : e;
+static void head_of(const struct log_tree_state *tree, struct log_head *out) {
+    memcpy(out->epoch, tree->epoch, sizeof out->epoch);
+    out->size = tree->size;
+    out->root = tree->root;
 }
 
 enum vrs_err access_log_head(struct partition *p, struct log_head *out) {
-    uint8_t leaf[CRYPTO_HASH_BYTES];
-    enum vrs_err e = epoch_and_size(p, out);
-    return e == VRS_OK ? chain_after(p, out->size, out->chain, leaf) : e;
-}
-
-struct proof {
-    struct partition *partition;
-    struct record row;
-    uint8_t chain[CRYPTO_HASH_BYTES]; /* after the rows seen */
-    char epoch[40];                   /* as the entries say it */
-    uint64_t subject_rows;            /* that there must be */
-    struct record_id last;
-    uint64_t seen, beyond, size;
-};
-
-/* The seal proves the place and the columns of a row; what it names is checked here. */
-static enum vrs_err prove_entry(struct proof *v, uint64_t seq) {
-    struct record_id id;
-    struct stored s = {0};
-    uint8_t leaf[CRYPTO_HASH_BYTES];
-    const struct record *r = &v->row;
-    log_row_id(seq, &id);
-    enum vrs_err e = record_get(v->partition, TABLE_LOG, &id, &v->row);
-    if (e == VRS_OK && (r->order != seq || r->index[1].len != CRYPTO_HASH_BYTES ||
-                        memcmp(r->index[1].bytes, v->chain, CRYPTO_HASH_BYTES) != 0))
-        e = ERR_TAMPERED;
+    const struct log_tree_state *tree;
+    enum vrs_err e = log_tree_state(p, &tree);
+    memset(out, 0, sizeof *out);
     if (e == VRS_OK)
-        e = fields_decode(members, &r->text, &s);
-    if (e == VRS_OK)
-        e = chain_after(v->partition, seq, v->chain, leaf);
-    if (e == VRS_OK && s.subject_count > 1)
-        v->subject_rows += (uint64_t)s.subject_count;
-    if (e == VRS_OK && strcmp(s.act, epoch_act) == 0 && strcmp(s.purpose, epoch_purpose) == 0)
-        (void)snprintf(v->epoch, sizeof v->epoch, "%.39s", s.result);
-    secret_wipe(&s, sizeof s);
-    /* A row that is gone, whose key does not exist or that says nothing is a broken log, too. */
-    return e == ERR_NOT_FOUND || e == ERR_CRYPTO || e == ERR_CORRUPT ? ERR_TAMPERED : e;
-}
-
-static enum vrs_err count_subject(struct record *r, void *arg) {
-    struct proof *v = arg;
-    v->last = r->id;
-    v->seen++;
-    v->beyond += r->order == 0 || r->order > v->size;
-    return VRS_OK;
-}
-
-/* Every one opens, and there are as many as the entries say: an entry hides from nobody. */
-static enum vrs_err prove_subjects(struct proof *v) {
-    enum vrs_err e = VRS_OK;
-    uint64_t before = 0;
-    for (bool first = true; e == VRS_OK && (first || v->seen == before + PAGE); first = false) {
-        struct record_id after = v->last;
-        before = v->seen;
-        e = record_walk(v->partition, TABLE_LOG_SUBJECT, first ? NULL : &after, PAGE, count_subject,
-                        v);
-    }
-    if (e == ERR_CRYPTO || (e == VRS_OK && (v->seen != v->subject_rows || v->beyond > 0)))
-        e = ERR_TAMPERED;
+        head_of(tree, out);
     return e;
 }
 
-enum vrs_err access_log_verify(struct partition *p, const struct log_head *from,
-                               struct log_head *head, uint64_t *bad_seq) {
-    struct proof v = {.partition = p};
-    uint64_t rows = 0;
-    *bad_seq = 0;
-    memcpy(v.epoch, first_epoch, sizeof first_epoch);
-    record_init(&v.row);
-    enum vrs_err e = epoch_and_size(p, head);
+enum vrs_err access_log_head_now(struct partition *p, struct log_head *out) {
+    struct log_tree_state tree;
+    enum vrs_err e = log_tree_now(p, &tree);
+    memset(out, 0, sizeof *out);
     if (e == VRS_OK)
-        e = partition_engine(p)->count(partition_store(p), TABLE_LOG, UINT32_MAX, &rows);
-    v.size = head->size;
-    for (uint64_t seq = 1; e == VRS_OK && seq <= head->size; seq++) {
-        e = prove_entry(&v, seq);
-        if (e == VRS_OK && from != NULL && from->size == seq &&
-            memcmp(from->chain, v.chain, sizeof v.chain) != 0)
-            e = ERR_TAMPERED;
-        *bad_seq = e == VRS_OK ? 0 : seq;
+        head_of(&tree, out);
+    return e;
+}
+
+/* The size of a past tree is one that there was. */
+static enum vrs_err check_size(struct partition *p, uint64_t size) {
+    const struct log_tree_state *tree;
+    enum vrs_err e = log_tree_state(p, &tree);
+    return e == VRS_OK && size > tree->size ? ERR_BAD_FIELD : e;
+}
+
+enum vrs_err access_log_path(struct partition *p, uint64_t entry, uint64_t size,
+                             struct merkle_hash *out, size_t *count) {
+    *count = 0;
+    enum vrs_err e = check_size(p, size);
+    if (e == VRS_OK && (entry == 0 || entry > size))
+        e = ERR_BAD_FIELD;
+    return e == VRS_OK ? merkle_path(entry - 1, size, log_tree_read, p, out, count) : e;
+}
+
+enum vrs_err access_log_consistency(struct partition *p, uint64_t from, uint64_t to,
+                                    struct merkle_hash *out, size_t *count) {
+    *count = 0;
+    enum vrs_err e = check_size(p, to);
+    return e == VRS_OK ? merkle_consistency(from, to, log_tree_read, p, out, count) : e;
+}
+
+enum vrs_err access_log_range_at(struct partition *p, uint64_t size, struct merkle_range *out) {
+    enum vrs_err e = check_size(p, size);
+    merkle_range_init(out);
+    for (unsigned level = LOG_TILE_BITS * LOG_TILE_LEVELS; e == VRS_OK && level-- > 0;) {
+        struct merkle_hash hash;
+        if ((size >> level & 1) == 0)
+            continue;
+        e = log_tree_read(level, out->size >> level, &hash, p);
+        if (e == VRS_OK)
+            (void)merkle_range_add_subtree(out, level, &hash);
     }
-    memcpy(head->chain, v.chain, sizeof head->chain);
-    if (e == VRS_OK && (rows != head->size || (from != NULL && from->size > head->size) ||
-                        strcmp(v.epoch, head->epoch) != 0))
-        e = ERR_TAMPERED; /* cut off, rows beside the sequence, or another epoch */
+    return e;
+}
+
+enum vrs_err access_log_root_at(struct partition *p, uint64_t size, struct merkle_hash *out) {
+    struct merkle_range r;
+    enum vrs_err e = access_log_range_at(p, size, &r);
     if (e == VRS_OK)
-        e = prove_subjects(&v);
-    if (e == ERR_TAMPERED && *bad_seq == 0)
-        *bad_seq = head->size + 1;
-    record_fini(&v.row);
+        merkle_range_root(&r, out);
     return e;
 }
 
 enum vrs_err access_log_open_epoch(struct partition *p, const struct log_actor *who,
-                                   const char *reason) {
+                                   const char *reason, const struct log_head *known) {
     struct log_head head;
-    char epoch[37], chain[2 * CRYPTO_HASH_BYTES + 1], detail[400];
+    struct log_epoch_text t = {.restored = 0};
+    char root[2 * CRYPTO_HASH_BYTES + 1], epoch[37], detail[400], clear[LOG_TEXT_BYTES];
     enum vrs_err e = access_log_head(p, &head);
     if (e != VRS_OK)
         return e;
+    t.restored = head.size;
+    if (known == NULL || known->size <= head.size)
+        known = &head;
     crypto_uuid4(epoch);
-    crypto_hex(head.chain, sizeof head.chain, chain);
-    (void)snprintf(detail, sizeof detail, "after %llu %s of epoch %s: %.100s",
-                   (unsigned long long)head.size, chain, head.epoch, reason);
+    memcpy(t.municipality, partition_code(p), sizeof t.municipality);
+    memcpy(t.epoch, epoch, sizeof epoch);
+    memcpy(t.previous, known->epoch, sizeof t.previous);
+    t.known = known->size;
+    t.known_root = known->root;
+    log_epoch_text(&t, clear);
+    crypto_hex(known->root.bytes, sizeof known->root.bytes, root);
+    (void)snprintf(detail, sizeof detail, "after %llu %s of epoch %s, restored %llu: %.100s",
+                   (unsigned long long)known->size, root, known->epoch,
+                   (unsigned long long)head.size, reason);
     const struct log_entry first = {.actor = *who,
-                                    .act = epoch_act,
-                                    .purpose = epoch_purpose,
+                                    .act = "log.epoch",
+                                    .purpose = "operation",
                                     .result = epoch,
-                                    .detail = detail};
+                                    .detail = detail,
+                                    .clear = clear};
     e = partition_engine(p)->meta_set(partition_store(p), "log_epoch", epoch);
+    log_tree_epoch_set(p);
     return e == VRS_OK ? access_log_append(p, &first, NULL) : e;
 }

@@ -10,6 +10,7 @@
 #include "lib/crypto.h"
 #include "lib/secret.h"
 #include "lib/wire.h"
+#include "partitions/log_tree.h"
 #include "partitions/record.h"
 
 enum {
@@ -23,6 +24,8 @@ struct partition {
     struct keyring *keys;
     char municipality[7];
     bool readable_only;
+    bool in_transaction;
+    struct log_tree *log;               /* NULL without the log's keys */
     struct buffer aad;                  /* scratch, empty between calls */
     struct buffer blob;                 /* scratch, empty between calls */
     uint64_t orders[STORE_TABLE_COUNT]; /* last given out or stored; 0: ask the store */
@@ -82,6 +85,8 @@ static enum vrs_err check_owner(struct partition *p, struct vrs_fault *fault) {
         e = ERR_CORRUPT; /* another municipality's file under this name */
     else if (e == ERR_NOT_FOUND && !p->readable_only)
         e = p->engine->meta_set(p->store, "municipality", p->municipality);
+    if (e == VRS_OK && p->log != NULL)
+        e = log_tree_load(p->log, p);
     if (e == VRS_OK)
         e = partition_commit(p);
     else
@@ -128,6 +133,9 @@ enum vrs_err partition_open(const struct store_engine *engine, const char *dir,
     buffer_init(&p->aad, RECORD_MAX_BYTES); /* also takes what partition_blind hashes */
     buffer_init(&p->blob, RECORD_MAX_BYTES + RECORD_OVERHEAD + 1);
     enum vrs_err e = open_store(p, path, store_flags, fault);
+    if (e == VRS_OK && !p->readable_only && (keyring_areas(keys) & 1U << KEY_LOG) != 0 &&
+        (p->log = log_tree_new()) == NULL)
+        e = err_fail(fault, ERR_MEMORY, "open partition %s", municipality);
     if (e == VRS_OK)
         e = check_owner(p, fault);
     if (e != VRS_OK) {
@@ -142,6 +150,7 @@ void partition_close(struct partition **p) {
     if (*p == NULL)
         return;
     (*p)->engine->close(&(*p)->store);
+    log_tree_free(&(*p)->log);
     buffer_fini(&(*p)->aad);
     buffer_fini(&(*p)->blob);
     if ((*p)->note != NULL)
@@ -163,6 +172,10 @@ const struct store_engine *partition_engine(const struct partition *p) {
     return p->engine;
 }
 
+struct log_tree *partition_log_tree(struct partition *p) {
+    return p->log;
+}
+
 void *partition_note(struct partition *p, size_t bytes) {
     if (p->note == NULL && (p->note = calloc(1, bytes)) != NULL)
         p->note_bytes = bytes;
@@ -177,19 +190,29 @@ static void forget_orders(struct partition *p) {
 }
 
 enum vrs_err partition_begin(struct partition *p) {
-    return p->engine->begin(p->store);
+    enum vrs_err e = p->engine->begin(p->store);
+    p->in_transaction = e == VRS_OK;
+    return e;
 }
 
 enum vrs_err partition_commit(struct partition *p) {
+    if (p->log != NULL)
+        log_tree_before_commit(p->log, p);
     enum vrs_err e = p->engine->commit(p->store);
+    p->in_transaction = false;
     if (e != VRS_OK)
         forget_orders(p);
+    if (p->log != NULL)
+        log_tree_after_commit(p->log, e);
     return e;
 }
 
 void partition_rollback(struct partition *p) {
     forget_orders(p);
+    p->in_transaction = false;
     p->engine->rollback(p->store);
+    if (p->log != NULL)
+        log_tree_undone(p->log, true);
 }
 
 enum vrs_err partition_savepoint(struct partition *p) {
@@ -202,7 +225,13 @@ enum vrs_err partition_release(struct partition *p) {
 
 enum vrs_err partition_rollback_to(struct partition *p) {
     forget_orders(p);
+    if (p->log != NULL)
+        log_tree_undone(p->log, false);
     return p->engine->rollback_to(p->store);
+}
+
+bool partition_in_transaction(const struct partition *p) {
+    return p->in_transaction;
 }
 
 bool partition_needs_recovery(const struct partition *p) {
@@ -211,6 +240,8 @@ bool partition_needs_recovery(const struct partition *p) {
 
 enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault) {
     forget_orders(p);
+    if (p->log != NULL)
+        log_tree_forget(p->log);
     return p->engine->recover(p->store, fault);
 }
 
@@ -381,6 +412,11 @@ static enum vrs_err check_unique(struct partition *p, enum store_table t, const 
 }
 
 enum vrs_err record_insert(struct partition *p, enum store_table t, struct record *r) {
+    return record_insert_hash(p, t, r, NULL);
+}
+
+enum vrs_err record_insert_hash(struct partition *p, enum store_table t, struct record *r,
+                                uint8_t hash[32]) {
     uint64_t version = r->version == 0 ? 1 : r->version;
     struct store_row row;
     enum vrs_err e = check_unique(p, t, r);
@@ -388,6 +424,8 @@ enum vrs_err record_insert(struct partition *p, enum store_table t, struct recor
         e = seal_row(p, t, r, version, 1, &row);
     if (e == VRS_OK)
         e = p->engine->insert(p->store, t, &row);
+    if (e == VRS_OK && hash != NULL)
+        crypto_sha256(row.blob, row.blob_len, hash);
     scratch_done(&p->blob);
     if (e != VRS_OK)
         return e;

@@ -46,7 +46,12 @@ VRS_CHECK enum vrs_err partition_open(const struct store_engine *engine, const c
 void partition_close(struct partition **p);
 const char *partition_code(const struct partition *p);
 struct store *partition_store(struct partition *p); /* pool, backup and selfcheck only */
-const struct store_engine *partition_engine(const struct partition *p);
+const struct store_engine *partition_engine(
+    const struct partition *
+        p); /* The access log's tree (log_tree.h); NULL where the keyring has no keys of the log. */
+struct log_tree;
+struct log_tree *partition_log_tree(struct partition *p);
+
 /* Memory that the pool's user keeps with an open partition (its signed head): `bytes` zeroed bytes,
  * made by the first call, wiped and freed when the partition is closed. NULL: no memory. */
 void *partition_note(struct partition *p, size_t bytes);
@@ -59,6 +64,7 @@ void partition_rollback(struct partition *p);
 VRS_CHECK enum vrs_err partition_savepoint(struct partition *p);
 VRS_CHECK enum vrs_err partition_release(struct partition *p);
 VRS_CHECK enum vrs_err partition_rollback_to(struct partition *p);
+bool partition_in_transaction(const struct partition *p);
 bool partition_needs_recovery(const struct partition *p);
 VRS_CHECK enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault);
 
@@ -102,6 +108,9 @@ VRS_CHECK enum vrs_err record_walk(struct partition *p, enum store_table t,
                                    void *arg);
 /* Seals r->text and inserts with version 1 (or r->version when set). */
 VRS_CHECK enum vrs_err record_insert(struct partition *p, enum store_table t, struct record *r);
+/* The same, and SHA-256 of the sealed blob as it is stored. */
+VRS_CHECK enum vrs_err record_insert_hash(struct partition *p, enum store_table t, struct record *r,
+                                          uint8_t hash[32]);
 /* Seals and replaces; r->version is the version that was read, afterwards the new one.  What
  * record_reseal did since it was read does not disturb. */
 VRS_CHECK enum vrs_err record_update(struct partition *p, enum store_table t, struct record *r);

@@ -65,12 +65,12 @@ enum vrs_err tombstone_of(struct tombstone *t, const struct erased *x) {
 
 enum vrs_err tombstone_head_now(struct partition *p, struct tombstone_head *out) {
     struct log_head head;
-    enum vrs_err e = access_log_head(p, &head);
+    enum vrs_err e = access_log_head_now(p, &head);
     if (e != VRS_OK)
         return e;
     memcpy(out->epoch, head.epoch, sizeof out->epoch);
     out->size = head.size;
-    crypto_hex(head.chain, sizeof head.chain, out->root);
+    crypto_hex(head.root.bytes, sizeof head.root.bytes, out->root);
     return VRS_OK;
 }
 

@@ -121,5 +121,5 @@ enum vrs_err verb_restore_epoch(struct control_call *c, struct partition *p) {
                                   .section = "operation",
                                   .terminal = "vrsctl",
                                   .source = "control"};
-    return access_log_open_epoch(p, &who, control_text(c, "name"));
+    return access_log_open_epoch(p, &who, control_text(c, "name"), NULL);
 }

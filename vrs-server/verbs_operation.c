@@ -38,17 +38,17 @@ enum vrs_err verb_keys_status(struct control_call *c, struct partition *registry
 enum vrs_err verb_verify_log(struct control_call *c, struct partition *p) {
     struct log_head head;
     uint64_t bad = 0;
-    char chain[65];
+    char root[65];
     enum vrs_err e = access_log_verify(p, NULL, &head, &bad);
     if (e == ERR_TAMPERED || e == ERR_CORRUPT) {
         (void)control_answer(c, json_pack("{s:I,s:s}", "bad_sequence", (json_int_t)bad, "detail",
                                           "the log does not verify"));
         return e;
     }
-    crypto_hex(head.chain, sizeof head.chain, chain);
+    crypto_hex(head.root.bytes, sizeof head.root.bytes, root);
     if (e == VRS_OK)
         e = control_answer(c, json_pack("{s:I,s:s,s:s}", "entries", (json_int_t)head.size, "head",
-                                        chain, "epoch", head.epoch));
+                                        root, "epoch", head.epoch));
     return e;
 }
 

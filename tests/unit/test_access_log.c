@@ -50,7 +50,8 @@ struct seen {
     int64_t at_ms;
     uint64_t n;
     size_t subjects;
-    uint8_t leaf[32];
+    struct merkle_hash leaf, entry_hash, commitment;
+    char clear[LOG_TEXT_BYTES];
 };
 
 static enum vrs_err see(const struct log_read *e, void *arg) {
@@ -69,7 +70,10 @@ static enum vrs_err see(const struct log_read *e, void *arg) {
     s->at_ms = e->at_ms;
     s->n = e->count;
     s->subjects = e->subject_count;
-    memcpy(s->leaf, e->leaf, sizeof s->leaf);
+    s->leaf = e->leaf;
+    s->entry_hash = e->entry_hash;
+    s->commitment = e->commitment;
+    (void)snprintf(s->clear, sizeof s->clear, "%s", e->clear);
     return VRS_OK;
 }
 
@@ -153,36 +157,47 @@ static void long_text_is_cut_after_a_whole_character(void **state) {
     }
 }
 
-/* The chain as anybody can compute it from the stored rows, with the hash functions alone. */
-static void the_chain_is_what_the_header_says(void **state) {
+/* The leaves as anybody can compute them from the stored rows, with the hash functions alone. */
+static void the_leaves_are_what_the_header_says(void **state) {
     (void)state;
     struct log_head head;
     struct seen s = {0};
-    uint8_t both[65] = {1}, chain[32] = {0};
+    struct merkle_hash leaves[3], root, commitment = {.bytes = {7, 8, 9}};
+    struct log_place place;
     room_ok(access_log_head(room.partition, &head));
     assert_int_equal(head.size, 0);
-    assert_memory_equal(head.chain, chain, 32);
+    merkle_root(NULL, 0, &root);
+    assert_memory_equal(&head.root, &root, sizeof root);
     assert_string_equal(head.epoch, "1");
-    append_some(3);
+    append_some(2);
+    const struct log_entry e = {.actor = clerk, .act = "dose.record", .commitment = &commitment};
+    room_ok(access_log_append_at(room.partition, &e, &place));
+    assert_int_equal(place.entry, 3);
     for (uint64_t seq = 1; seq <= 3; seq++) {
         struct store_row row;
-        uint8_t id[16] = {0}, sealed[4096] = {0}, leaf[32];
+        uint8_t id[16] = {0}, text[65] = {0};
         id[15] = (uint8_t)seq;
         room_ok(store_sqlite.get(partition_store(room.partition), TABLE_LOG, id, &row));
         assert_int_equal(row.order, seq);
-        assert_memory_equal(row.index[1].bytes, chain, 32);
-        memcpy(sealed + 1, row.blob, row.blob_len);
-        crypto_sha256(sealed, row.blob_len + 1, leaf);
-        memcpy(both + 1, chain, 32);
-        memcpy(both + 33, leaf, 32);
-        crypto_sha256(both, sizeof both, chain);
+        assert_int_equal(row.index[1].len, seq == 3 ? 32 : 0);
+        if (seq == 3)
+            memcpy(text + 1, commitment.bytes, 32);
+        crypto_sha256(row.blob, row.blob_len, text + 33);
+        crypto_sha256(text, sizeof text, leaves[seq - 1].bytes);
         memset(&s, 0, sizeof s);
         room_ok(access_log_read(room.partition, seq - 1, 1, see, &s));
-        assert_memory_equal(s.leaf, leaf, 32);
+        assert_memory_equal(&s.leaf, &leaves[seq - 1], 32);
+        assert_memory_equal(&s.entry_hash, text + 33, 32);
+        assert_memory_equal(&s.commitment, text + 1, 32);
     }
+    assert_memory_equal(&place.entry_hash, &s.entry_hash, 32);
+    room_ok(access_log_head(room.partition, &head));
+    assert_int_equal(head.size, 0); /* what is committed */
+    room_commit();
     room_ok(access_log_head(room.partition, &head));
     assert_int_equal(head.size, 3);
-    assert_memory_equal(head.chain, chain, 32);
+    merkle_root(leaves, 3, &root);
+    assert_memory_equal(&head.root, &root, 32);
 }
 
 static void an_undone_entry_leaves_the_head_as_it_was(void **state) {
@@ -190,6 +205,7 @@ static void an_undone_entry_leaves_the_head_as_it_was(void **state) {
     struct log_head before, after, again;
     uint64_t bad;
     append_some(2);
+    room_commit();
     room_ok(access_log_head(room.partition, &before));
     room_ok(partition_savepoint(room.partition));
     append_some(3);
@@ -198,9 +214,10 @@ static void an_undone_entry_leaves_the_head_as_it_was(void **state) {
     room_ok(partition_rollback_to(room.partition));
     assert_int_equal(append("after the inner undo"), 6);
     room_ok(partition_rollback_to(room.partition));
+    room_commit();
     room_ok(access_log_head(room.partition, &after));
     assert_int_equal(after.size, 2);
-    assert_memory_equal(after.chain, before.chain, 32);
+    assert_memory_equal(&after.root, &before.root, 32);
     assert_int_equal(append("after the undo"), 3);
     room_ok(verify(&before, &bad));
 
@@ -214,10 +231,13 @@ static void an_undone_entry_leaves_the_head_as_it_was(void **state) {
     assert_int_equal(append("after the rollback"), 5);
     room_ok(access_log_verify(room.partition, &before, &again, &bad));
     assert_int_equal(again.size, 5);
+    room_commit();
     room_ok(access_log_head(room.partition, &after));
-    assert_memory_equal(after.chain, again.chain, 32);
+    assert_memory_equal(&after, &again, sizeof after);
     room_close();
     room_open();
+    room_ok(access_log_head(room.partition, &after));
+    assert_memory_equal(&after, &again, sizeof after);
     assert_int_equal(append("after a start"), 6);
     room_ok(verify(&again, &bad));
 }
@@ -239,7 +259,7 @@ static void a_changed_column_is_found(void **state) {
         "UPDATE access_log SET key_id = 77 WHERE ord = 4",
         "UPDATE access_log SET i0 = zeroblob(32) WHERE ord = 4",
         "UPDATE access_log SET i1 = zeroblob(32) WHERE ord = 4",
-        "UPDATE access_log SET i1 = NULL WHERE ord = 4",
+        "UPDATE access_log SET i1 = x'01' WHERE ord = 4",
         "UPDATE access_log SET blob = x'01' WHERE ord = 4",
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
@@ -299,8 +319,10 @@ static void a_cut_end_is_found_by_an_earlier_head(void **state) {
     struct log_head head, early;
     uint64_t bad = 0;
     append_some(3);
+    room_commit();
     room_ok(access_log_head(room.partition, &early));
     append_some(3);
+    room_commit();
     room_ok(access_log_head(room.partition, &head));
     (void)room_raw("DELETE FROM access_log WHERE ord > 4");
     room_ok(verify(NULL, &bad));
@@ -370,24 +392,61 @@ static void reading_goes_on_after_a_sequence(void **state) {
 
 static void a_new_epoch_names_the_last_head(void **state) {
     (void)state;
-    struct log_head before, after;
+    struct log_head before, known, after;
+    struct log_epoch_text t;
     struct seen s = {0};
-    char chain[65];
+    char root[65];
     uint64_t bad;
     append_some(2);
+    room_commit();
     room_ok(access_log_head(room.partition, &before));
-    room_ok(access_log_open_epoch(room.partition, &clerk, "restored from 2026-01-01"));
+    known = before;
+    known.size = 5; /* a checkpoint says so: three entries were lost */
+    known.root.bytes[0] ^= 1;
+    room_ok(access_log_open_epoch(room.partition, &clerk, "restored from 2026-01-01", &known));
     room_ok(access_log_verify(room.partition, &before, &after, &bad));
     assert_int_equal(after.size, 3);
     assert_int_equal(strlen(after.epoch), 36);
     room_ok(access_log_read(room.partition, 2, 1, see, &s));
     assert_string_equal(s.result, after.epoch);
-    crypto_hex(before.chain, 32, chain);
-    assert_non_null(strstr(s.last_detail, chain));
-    assert_non_null(strstr(s.last_detail, "after 2 "));
+    crypto_hex(known.root.bytes, 32, root);
+    assert_non_null(strstr(s.last_detail, root));
+    assert_non_null(strstr(s.last_detail, "after 5 "));
+    assert_true(log_epoch_parse(s.clear, &t));
+    assert_string_equal(t.municipality, "131032");
+    assert_string_equal(t.epoch, after.epoch);
+    assert_string_equal(t.previous, "1");
+    assert_int_equal(t.known, 5);
+    assert_int_equal(t.restored, 2);
+    assert_memory_equal(&t.known_root, &known.root, 32);
+    room_commit();
+    room_ok(access_log_head(room.partition, &before));
+    assert_string_equal(before.epoch, after.epoch);
+    assert_int_equal(before.size, 3);
+    /* What the restore owns up to passes; what it does not is found. */
+    room_ok(verify(&known, &bad));
+    known.size = 4;
+    room_ok(verify(&known, &bad));
+    known.size = 6;
+    assert_int_equal(verify(&known, &bad), ERR_TAMPERED);
+    assert_int_equal(bad, 3);
+    known.size = 5;
+    known.root.bytes[0] ^= 1;
+    assert_int_equal(verify(&known, &bad), ERR_TAMPERED);
     append_some(1);
     (void)room_raw("UPDATE meta SET value = '1' WHERE name = 'log_epoch'");
     must_be_found(5);
+}
+
+static void an_epoch_that_is_not_committed_is_not_there(void **state) {
+    (void)state;
+    struct log_head head;
+    room_ok(access_log_open_epoch(room.partition, &clerk, "undone", NULL));
+    partition_rollback(room.partition);
+    room_ok(access_log_head(room.partition, &head)); /* outside a transaction */
+    assert_string_equal(head.epoch, "1");
+    assert_int_equal(head.size, 0);
+    room_ok(partition_begin(room.partition));
 }
 
 /* An event that the Internet side names as it likes does not pass for a new epoch. */
@@ -422,7 +481,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         ROOM_TEST(an_entry_has_its_seven_items),
         ROOM_TEST(long_text_is_cut_after_a_whole_character),
-        ROOM_TEST(the_chain_is_what_the_header_says),
+        ROOM_TEST(the_leaves_are_what_the_header_says),
         ROOM_TEST(an_undone_entry_leaves_the_head_as_it_was),
         ROOM_TEST(a_changed_row_is_found),
         ROOM_TEST(a_changed_column_is_found),
@@ -434,6 +493,7 @@ int main(void) {
         ROOM_TEST(entries_are_found_by_every_subject),
         ROOM_TEST(reading_goes_on_after_a_sequence),
         ROOM_TEST(a_new_epoch_names_the_last_head),
+        ROOM_TEST(an_epoch_that_is_not_committed_is_not_there),
         ROOM_TEST(another_entry_does_not_open_an_epoch),
         ROOM_TEST(no_file_holds_an_entrys_words),
     };
