@@ -1,3 +1,4 @@
+#include "vrs-server/alert.h"
 #include "vrs-server/verbs.h"
 
 #include <sys/resource.h>
@@ -43,6 +44,7 @@ enum vrs_err verb_verify_log(struct control_call *c, struct partition *p) {
     if (e == ERR_TAMPERED || e == ERR_CORRUPT) {
         (void)control_answer(c, json_pack("{s:I,s:s}", "bad_sequence", (json_int_t)bad, "detail",
                                           "the log does not verify"));
+        alert_note(c->server, "log_break", partition_code(p));
         return e;
     }
     crypto_hex(head.root.bytes, sizeof head.root.bytes, root);
