@@ -56,7 +56,7 @@ vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c vrs-serve
 # line.c is what both ends of the line say, proof.c what both ends of a receipt check.
 vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c tablet-api/proof.c))
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
-vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c)
+vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c) vrs-server/allow_list.c
 vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrs-number_SRC := $(filter-out vrs-server/number/client.c,$(call src,vrs-server/number/*.c))
 vrs-number_LIB := $(PARTITIONS) $(OCR) $(VRS)

@@ -111,12 +111,23 @@ class Stack:
                 self.vrsctl("signer.init", self.home)
                 if self.separate:
                     self.give_away()
+            if not os.path.exists(self.path("pki", "allow-list.pub")):
+                self.vrsctl("allow-list.init", self.home)
+                self.sign_allow_list(os.path.join(ROOT, "data", "allow_list.json"))
             return
         os.makedirs(self.home, exist_ok=True)
         self.vrsctl("init", self.home, f"server={OUTSIDE},localhost", f"inside={INSIDE}",
                     f"valid_from={self.valid_from}")
+        self.sign_allow_list(os.path.join(ROOT, "data", "allow_list.json"))
         if self.separate:
             self.give_away()
+
+    def sign_allow_list(self, path):
+        """The list as vrs-server reads it; the demonstration plays its authority, too."""
+        signed = self.vrsctl("allow-list.sign", path, self.path("pki", "allow-list.key"))
+        with open(self.path("vrs-server", "allow-list.json"), "w") as f:
+            f.write(signed)
+        os.chmod(self.path("vrs-server", "allow-list.json"), 0o644)
 
     def give_away(self):
         """Each program's folders and keys to its own uid; passable where it must pass."""
@@ -134,7 +145,8 @@ class Stack:
                 below = [os.path.join(d, f) for d, ds, fs in os.walk(top) for f in ds + fs]
                 for path in [top] + below:
                     os.chown(path, UIDS[name], UIDS[name])
-        for cert in glob.glob(self.path("pki", "*.pem")) + [self.path("pki", "snapshot.pub")]:
+        for cert in glob.glob(self.path("pki", "*.pem")) + [
+                self.path("pki", "snapshot.pub"), self.path("pki", "allow-list.pub")]:
             os.chmod(cert, 0o644)
 
     def configurations(self):
@@ -174,6 +186,8 @@ class Stack:
                 "state_dir": self.path("vrs-server"), "data_dir": data, "kek_source": "file",
                 "kek_dir": self.path("kek"), "cert_file": f"{pki}/vrs-server.pem",
                 "key_file": f"{pki}/vrs-server.key", "terminal_ca_file": f"{pki}/ca-lgwan.pem",
+                "allow_list_file": self.path("vrs-server", "allow-list.json"),
+                "allow_list_key": open(f"{pki}/allow-list.pub").read().strip(),
                 "tablet_ca_file": f"{pki}/ca-tablets.pem",
                 "line_url": f"https://{OUTSIDE}:{p['line']}", "line_ca_file": f"{pki}/ca-line.pem",
                 "line_cert_file": f"{pki}/line-client.pem",

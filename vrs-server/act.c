@@ -114,6 +114,7 @@ static const struct {
     {"terminal.enrol-code", ACT_CONTROL, "端末の登録コードの発行"},
     {"terminal.add", ACT_CONTROL, "端末の登録"},
     {"terminal.revoke", ACT_CONTROL, "端末の停止"},
+    {"allow-list.load", ACT_CONTROL, "照会許可用照合リストの読込み"},
     {"terminal.list", ACT_CONTROL, "端末の一覧"},
     {"keys.status", ACT_CONTROL, "鍵の状態の表示"},
     {"selfcheck", ACT_CONTROL, "自己点検"},

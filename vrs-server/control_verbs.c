@@ -65,6 +65,8 @@ static const struct verb verbs[] = {
     {.name = "backup",
      .steps = {{verb_backup_copy, AT_MUNICIPALITY_IDLE}, {verb_note_municipality, AT_REGISTRY}}},
     {.name = "restore",
+    {.name = "terminal.enrol-code", .steps = {{verb_terminal_enrol_code, AT_REGISTRY}}},
+    {.name = "allow-list.load", .steps = {{verb_allow_list_load, AT_REGISTRY}}},
      .steps = {{verb_note_municipality, AT_REGISTRY},
                {verb_restore_files, AT_MUNICIPALITY_CLOSED},
                {verb_restore_epoch, AT_MUNICIPALITY}},

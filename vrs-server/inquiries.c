@@ -21,6 +21,7 @@
 #include "lib/log.h"
 #include "partitions/exchange.h"
 #include "partitions/tally.h"
+#include "vrs-server/allow_list.h"
 #include "vrs-server/apply.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/inquiry_flow.h"
@@ -104,7 +105,8 @@ static enum vrs_err check_basis(struct inside_request *in, const struct ask *a) 
         (q->identity_method[0] == '\0' || day_not_after_today(q->identity_checked_on) != VRS_OK))
         e = ERR_IDENTITY_MISSING;
     if (e == VRS_OK)
-        e = policy_allowed(s->policies, q->purpose, in->session.municipality, a->from, NULL, today);
+        e = allow_guard_permits(s->allow, q->purpose, in->session.municipality, a->from, NULL,
+                                today);
     return e;
 }
 
@@ -262,7 +264,8 @@ static enum vrs_err provide_run(struct inside_request *in, struct partition *p) 
     /* Checked again by the side that provides (C86), by its own policy. */
     enum vrs_err e = policy_basis(s->policies, here, a->q.basis_kind, today);
     if (e == VRS_OK)
-        e = policy_allowed(s->policies, a->q.purpose, in->session.municipality, here, NULL, today);
+        e = allow_guard_permits(s->allow, a->q.purpose, in->session.municipality, here, NULL,
+                                today);
     if (e != VRS_OK)
         return e;
     struct record_id row, id;

@@ -20,6 +20,7 @@
 #include "lib/tls.h"
 #include "partitions/exchange.h"
 #include "vrs-server/alert.h"
+#include "vrs-server/allow_list.h"
 #include "vrs-server/backup.h"
 #include "vrs-server/condition.h"
 #include "vrs-server/control.h"
@@ -59,6 +60,8 @@ static const struct config_key config_keys[] = {
     STR(key_file, NULL, "its key, PEM, 0600"),
     STR(terminal_ca_file, NULL, "authority of the LG-WAN terminals, PEM"),
     STR(tablet_ca_file, NULL, "authority of tablets and readers, PEM: given to enrolled devices"),
+    STR(allow_list_file, "", "signed 照会許可用照合リスト; without one every inquiry is refused"),
+    STR(allow_list_key, "", "Ed25519 public key that it is signed with, 64 hex digits"),
     STR(line_url, NULL, "tablet-api's line listener, https://address:port"),
     STR(line_ca_file, NULL, "authority of the line, PEM"),
     STR(line_cert_file, NULL, "the inside's certificate for the line"),
@@ -254,6 +257,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = refusals_open(s, &s->refusals);
     if (e == VRS_OK)
+    if (e == VRS_OK)
+        e = allow_guard_open(s, &s->allow, fault);
         e = terminal_list_open(s, &s->terminals);
     if (e == VRS_OK)
         e = sessions_open(s, &s->sessions);
@@ -323,6 +328,7 @@ static void close_parts(struct server *s) {
         if (s->number[i] != NULL)
             number_client_close(&s->number[i]);
         signer_client_close(&s->signer[i]);
+    allow_guard_close(&s->allow);
     }
     signer_client_close(&s->signer_loop);
     keyring_close(&s->keys);

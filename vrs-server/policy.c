@@ -61,8 +61,7 @@ enum vrs_err policy_list_open(const char *json_path, struct policy_list **out,
         e = err_fail(fault, ERR_CONFIG, "%s:%d: %s", json_path, error.line, error.text);
     else if (!json_is_array(json_object_get(l->document, "purposes")))
         e = err_fail(fault, ERR_CONFIG, "%s: no list called purposes", json_path);
-    static const char *const dated[] = {"inquiry_bases", "allow_list", "inquiry_results",
-                                        "retention"};
+    static const char *const dated[] = {"inquiry_bases", "inquiry_results", "retention"};
     for (size_t i = 0; e == VRS_OK && i < sizeof dated / sizeof *dated; i++)
         e = check_rows(json_object_get(l->document, dated[i]), dated[i], fault);
     if (e != VRS_OK)
@@ -108,19 +107,6 @@ enum vrs_err policy_purpose(const struct policy_list *l, const char *purpose, co
             return lists(json_object_get(row, "uses"), use) ? VRS_OK : ERR_PURPOSE;
     }
     return ERR_PURPOSE;
-}
-
-enum vrs_err policy_allowed(const struct policy_list *l, const char *business, const char *asker,
-                            const char *provider, const char *item, struct civil_date on) {
-    size_t i;
-    const json_t *row;
-    json_array_foreach(json_object_get(l->document, "allow_list"), i, row) {
-        if (strcmp(text_of(row, "business"), business) == 0 && fits(row, "asker", asker) &&
-            fits(row, "provider", provider) && in_force(row, on) &&
-            (item == NULL || lists(json_object_get(row, "items"), item)))
-            return VRS_OK;
-    }
-    return ERR_NOT_ON_ALLOW_LIST;
 }
 
 int64_t policy_retention(const struct policy_list *l, const char *municipality, const char *what,

@@ -1,6 +1,5 @@
 /* Legal policies by date and municipality, from data/policies.json: which basis an inquiry may
- * stand on, the closed list of purposes, the allow-list (照会許可用照合リスト), how long results
- * and records are kept.  Read-only after loading. */
+ * stand on, the closed list of purposes, how long results and records are kept.  Read-only after loading. */
 #ifndef VRS_SERVER_POLICY_H
 #define VRS_SERVER_POLICY_H
 
@@ -20,11 +19,6 @@ VRS_CHECK enum vrs_err policy_basis(const struct policy_list *l, const char *mun
 /* ERR_PURPOSE unless the closed list has it for this use: "inquiry" "lookup" "search" "reveal". */
 VRS_CHECK enum vrs_err policy_purpose(const struct policy_list *l, const char *purpose,
                                       const char *use);
-/* ERR_NOT_ON_ALLOW_LIST unless (business, asker, provider, item) is listed and in force; item NULL
- * asks for any.  An empty list refuses everything (C84).  Checked on both sides (C86). */
-VRS_CHECK enum vrs_err policy_allowed(const struct policy_list *l, const char *business,
-                                      const char *asker, const char *provider, const char *item,
-                                      struct civil_date on);
 /* How long `what` ("person", "provision", "access_log", "backup" …) is kept, in "years" or "days"; 0:
  * nothing is said. */
 int64_t policy_retention(const struct policy_list *l, const char *municipality, const char *what,

@@ -16,6 +16,7 @@
 #include "vrs-server/rules.h"
 #include "vrs-server/signer/signer.h"
 
+struct allow_guard;
 struct policy_list;
 struct password_rules;
 struct sessions;
@@ -41,7 +42,8 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *kek_source; /* "file" | "credential" */
     char *kek_dir;
     char *cert_file, *key_file, *terminal_ca_file;
-    char *tablet_ca_file; /* PEM, given to enrolled devices */
+    char *allow_list_file, *allow_list_key; /* signed list; Ed25519 public key, hex */
+    char *tablet_ca_file;                   /* PEM, given to enrolled devices */
     char *line_url, *line_ca_file, *line_cert_file, *line_key_file;
     char *inbox_key_file;    /* X25519 private key, hex, 0600 */
     char *snapshot_key_file; /* Ed25519 private key, hex, 0600 */
@@ -71,6 +73,7 @@ struct server {
     struct rule_list *rules;
     struct policy_list *policies;
     struct password_rules *passwords;
+    struct allow_guard *allow; /* any thread */
     struct sessions *sessions;
     struct logins *logins;
     struct terminal_list *terminals;

@@ -37,6 +37,8 @@ VRS_CHECK enum vrs_err verb_user_disable(struct control_call *c, struct partitio
 VRS_CHECK enum vrs_err verb_user_list(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_user_applications(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_terminal_add(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_terminal_enrol_code(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_allow_list_load(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_terminal_list(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_keys_status(struct control_call *c, struct partition *p);

@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/text.h"
+#include "vrs-server/allow_list.h"
+#include "vrs-server/enrolment.h"
 #include "vrs-server/terminal_list.h"
 
 static bool known_kind(const char *kind) {
@@ -82,4 +85,41 @@ enum vrs_err verb_terminal_list(struct control_call *c, struct partition *regist
         e = control_answer(c, json_pack("{s:O}", "terminals", list));
     json_decref(list);
     return e;
+}
+
+enum vrs_err verb_terminal_enrol_code(struct control_call *c, struct partition *registry) {
+    struct enrolment e = {0};
+    char code[ENROLMENT_CODE_SIZE];
+    const char *minutes = control_text(c, "valid_minutes");
+    uint64_t valid = 60;
+    CONTROL_SET(e.kind, "kind");
+    CONTROL_SET(e.name, "name");
+    CONTROL_SET(e.site, "site");
+    CONTROL_SET(e.municipality, "municipality_code");
+    CONTROL_SET(e.rights, "rights");
+    CONTROL_SET(e.binding, "binding");
+    CONTROL_SET(e.made_by, "by");
+    if (minutes[0] != '\0' && !text_u64(&minutes, ENROLMENT_MAX_MINUTES, &valid))
+        return ERR_BAD_FIELD;
+    if (!known_binding(e.binding))
+        return ERR_BAD_FIELD;
+    if (municipality_find(c->server->municipalities, e.municipality) == NULL)
+        return ERR_NO_SUCH_MUNICIPALITY;
+    enum vrs_err err = enrolment_make(registry, &e, (int64_t)valid, code);
+    if (err == VRS_OK)
+        err = control_log(c, registry, e.name);
+    if (err == VRS_OK)
+        err = control_answer(c, json_pack("{s:s}", "code", code));
+    secret_wipe(code, sizeof code);
+    return err;
+}
+
+enum vrs_err verb_allow_list_load(struct control_call *c, struct partition *registry) {
+    uint64_t version = 0;
+    char detail[40];
+    enum vrs_err e = allow_guard_load(c->server->allow, registry, &version, &c->job.fault);
+    (void)snprintf(detail, sizeof detail, "version=%llu", (unsigned long long)version);
+    if (e == VRS_OK)
+        e = control_log(c, registry, detail);
+    return e == VRS_OK ? control_answer(c, json_pack("{s:I}", "version", (json_int_t)version)) : e;
 }

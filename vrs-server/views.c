@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vrs-server/policy.h"
+#include "vrs-server/allow_list.h"
 
 const char *claim_state_name(enum claim_state s) {
     switch (s) {
@@ -101,7 +101,7 @@ json_t *view_dose_for(const struct server *s, const struct claim *c, const char 
     json_t *value;
     void *next;
     json_object_foreach_safe(all, next, name, value) {
-        if (policy_allowed(s->policies, business, asker, provider, name, clock_today_jst()) !=
+        if (allow_guard_permits(s->allow, business, asker, provider, name, clock_today_jst()) !=
             VRS_OK)
             (void)json_object_del(all, name);
     }

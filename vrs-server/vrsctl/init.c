@@ -148,6 +148,26 @@ static enum vrs_err make_keys(const char *dir, struct vrs_fault *fault) {
     return e;
 }
 
+/* The authority of the allow-list is the municipalities', not the operator's: its key is used by
+ * allow-list.sign alone and belongs off this machine. */
+static enum vrs_err make_allow_list_key(const char *dir, struct vrs_fault *fault) {
+    char pki[PATH_BYTES];
+    struct secret_key key;
+    uint8_t public_key[CRYPTO_ED25519_BYTES];
+    (void)snprintf(pki, sizeof pki, "%s/pki", dir);
+    crypto_ed25519_keypair(&key, public_key);
+    enum vrs_err e = write_hex(pki, "allow-list.key", key.bytes, sizeof key.bytes, 0600, fault);
+    if (e == VRS_OK)
+        e = write_hex(pki, "allow-list.pub", public_key, sizeof public_key, 0644, fault);
+    secret_wipe(&key, sizeof key);
+    return e;
+}
+
+int vrsctl_allow_list_init(const char *dir) {
+    struct vrs_fault fault = {0};
+    return make_allow_list_key(dir, &fault) == VRS_OK ? 0 : fail(&fault);
+}
+
 int vrsctl_init(int argc, char **argv) {
     static const char *const dirs[] = {"",
                                        "pki",
@@ -171,6 +191,8 @@ int vrsctl_init(int argc, char **argv) {
     if (e == VRS_OK)
         e = make_keys(dir, &fault);
     if (e == VRS_OK)
+        e = make_allow_list_key(dir, &fault);
+    if (e == VRS_OK)
         e = make_authorities(dir, &fault);
     if (e == VRS_OK)
         e = make_servers(dir, word(argc, argv, "server", "127.0.0.1,localhost"),
@@ -185,35 +207,20 @@ int vrsctl_init(int argc, char **argv) {
 
 /* --- terminals --- */
 
-/* SHA-256 of the certificate's DER, from its PEM body. */
-static bool fingerprint(const char *pem_file, char out[65]) {
-    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
-    char pem[16384], body[16384];
-    uint8_t der[12288], hash[CRYPTO_HASH_BYTES];
-    size_t len = 0, n = 0;
+/* SHA-256 of the certificate and of its public key. */
+static bool hashes(const char *pem_file, char print[65], char key[65]) {
+    char pem[PKI_REQUEST_MAX];
     FILE *f = fopen(pem_file, "re");
     if (f == NULL)
         return false;
-    size_t got = fread(pem, 1, sizeof pem - 1, f);
+    size_t n = fread(pem, 1, sizeof pem, f);
     (void)fclose(f);
-    pem[got] = '\0';
-    const char *at = strstr(pem, begin), *stop = strstr(pem, end);
-    if (at == NULL || stop == NULL)
-        return false;
-    for (at += sizeof begin - 1; at < stop; at++) {
-        if (*at != '\n' && *at != '\r')
-            body[n++] = *at;
-    }
-    body[n] = '\0';
-    if (!crypto_unbase64(body, der, sizeof der, &len))
-        return false;
-    crypto_sha256(der, len, hash);
-    crypto_hex(hash, sizeof hash, out);
-    return true;
+    return n < sizeof pem && pki_cert_fingerprint(pem, n, print) == VRS_OK &&
+           pki_cert_key(pem, n, key) == VRS_OK;
 }
 
 static bool terminal_kind(const char *kind) {
-    static const char *const kinds[] = {"tablet", "reader", "system", "lgwan"};
+    static const char *const kinds[] = {"tablet", "reader", "system", "lgwan", "lgwan-system"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(kind, kinds[i]) == 0)
             return true;
@@ -248,23 +255,27 @@ int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
     const char *password = word(argc, argv, "p12_password", NULL);
     char *after, p12[PATH_BYTES] = "";
     long days = strtol(word(argc, argv, "days", "365"), &after, 10);
-    bool inside = strcmp(kind, "lgwan") == 0;
+    bool inside_system = strcmp(kind, "lgwan-system") == 0;
+    bool inside = inside_system || strcmp(kind, "lgwan") == 0;
     struct vrs_fault fault = {0};
-    char serial[48], print[65], until[11];
+    char serial[48], print[65], key[65], until[11];
     int64_t not_after_ms;
     if (dir == NULL || name == NULL || name[0] == '\0' || strchr(name, '/') != NULL) {
         (void)fputs("vrsctl: terminal.issue needs dir= and name=\n", stderr);
         return 2;
     }
     if (!terminal_kind(kind) || *after != '\0' || days < 1 || days > MAX_TERMINAL_DAYS) {
-        (void)fprintf(stderr, "vrsctl: kind is tablet, reader, system or lgwan; days are 1 to %d\n",
-                      MAX_TERMINAL_DAYS);
+        (void)fprintf(
+            stderr,
+            "vrsctl: kind is tablet, reader, system, lgwan or lgwan-system; days are 1 to %d\n",
+            MAX_TERMINAL_DAYS);
         return 2;
     }
     const char *ca = inside ? "ca-lgwan" : "ca-tablets";
     struct pki_paths p = pki_paths(dir, name), by = pki_paths(dir, ca);
-    struct pki_subject subject = {
-        .name = name, .municipality = code[0] != '\0' ? code : NULL, .kind = kind};
+    struct pki_subject subject = {.name = name,
+                                  .municipality = code[0] != '\0' ? code : NULL,
+                                  .kind = inside_system ? "system" : kind};
     enum vrs_err e = valid_from(argc, argv, &subject.begins_ms, &fault);
     if (e == VRS_OK)
         e = issue(dir, ca, name, &subject, NULL, (int)days, &fault);
@@ -283,15 +294,17 @@ int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv) {
     }
     if (e != VRS_OK)
         return fail(&fault);
-    if (!fingerprint(p.cert, print)) {
+    if (!hashes(p.cert, print, key)) {
         (void)fprintf(stderr, "vrsctl: cannot read %s\n", p.cert);
         return 1;
     }
     clock_format_date(clock_date_jst(not_after_ms), until);
     json_t *reply = NULL;
-    json_t *request = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "verb", "terminal.add", "name",
-                                name, "kind", kind, "municipality_code", code, "serial", serial,
-                                "fingerprint", print, "rights", rights, "valid_until", until);
+    json_t *request =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "verb", "terminal.add", "name",
+                  name, "kind", kind, "municipality_code", code, "serial", serial, "fingerprint",
+                  print, "key_hash", key, "rights", rights, "valid_until", until, "site",
+                  word(argc, argv, "site", ""), "binding", word(argc, argv, "binding", ""));
     e = vrsctl_call(socket_path, request, &reply);
     if (e != VRS_OK || !json_is_true(json_object_get(reply, "ok"))) {
         int status = not_registered(e, reply, &p, p12);

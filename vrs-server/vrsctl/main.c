@@ -16,6 +16,8 @@ enum { MAX_REPLY_BYTES = 16 << 20, MAX_SECRET_BYTES = 512 };
 static const char usage[] =
     "usage: vrsctl init DIR [server=ADDRESSES] [inside=ADDRESSES] [valid_from=YYYY-MM-DD]\n"
     "       vrsctl municipalities FILE.csv\n"
+    "       vrsctl allow-list.init DIR\n"
+    "       vrsctl allow-list.sign FILE.json KEY > SIGNED.json\n"
     "       vrsctl signer.init DIR             what a stack made before vrs-signer lacks\n"
     "       vrsctl signer.new-key KEYS_DIR     the next log key; restart vrs-signer\n"
     "       vrsctl -s CONTROL.SOCK COMMAND [name=value ...]\n"
@@ -26,13 +28,19 @@ static const char usage[] =
     "  user.applications                                open applications\n"
     "  user.approve application_id= by=APPROVER         makes the account (another person)\n"
     "  user.disable user_id=      user.list\n"
-    "  terminal.issue dir=DIR name= kind=tablet|reader|system|lgwan municipality_code=\n"
-    "             [days=365] [valid_from=] [rights=] [p12_password=-]\n"
+    "  terminal.issue dir=DIR name= kind=tablet|reader|system|lgwan|lgwan-system\n"
+    "             municipality_code= [site=] [binding=site|none] [days=365] [valid_from=]\n"
+    "             [rights=] [p12_password=-]\n"
     "                                                   makes certificate and key, registers it\n"
     "                                                   (DIR as given to init: its authorities "
     "sign)\n"
-    "  terminal.revoke name=      terminal.list\n"
-    "  keys.status municipality_code=                   states of data keys\n"
+    "  terminal.enrol-code municipality_code= kind= name= by= [site=] [rights=] [binding=]\n"
+    "             [valid_minutes=60]                    a one-time code, shown once\n"
+    "  terminal.revoke name=|serial= [by=] [reason=]      terminal.list\n"
+    "  allow-list.load                                  reads the signed list again\n"
+    "  keys.rotate municipality_code=CODE|all what=data|index|kek [area=records|log|numbers]\n"
+    "             [by=]                                 new keys, in the background\n"
+    "  keys.status municipality_code=CODE|all           exit 3 while a rotation is under way\n"
     "  log.verify municipality_code=                    sequence, leaves, chain, seals\n"
     "  backup municipality_code= name=                  sealed copies, records and numbers\n"
     "  restore municipality_code= name=                 then replays the inbox, new log epoch\n"
@@ -142,6 +150,10 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "signer.new-key") == 0)
         return vrsctl_signer_new_key(argv[2]);
     if (argc == 3 && strcmp(argv[1], "municipalities") == 0)
+    if (argc == 3 && strcmp(argv[1], "allow-list.init") == 0)
+        return vrsctl_allow_list_init(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "allow-list.sign") == 0)
+        return vrsctl_allow_list_sign(argv[2], argv[3]);
         return municipalities(argv[2]);
     if (argc >= 4 && strcmp(argv[1], "-s") == 0) {
         if (strcmp(argv[3], "terminal.issue") == 0)

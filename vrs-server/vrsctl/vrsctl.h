@@ -20,4 +20,8 @@ int vrsctl_init(int argc, char **argv);
 int vrsctl_terminal_issue(const char *socket_path, int argc, char **argv);
 int vrsctl_selfcheck(const char *socket_path, int argc, char **argv);
 
+int vrsctl_allow_list_init(const char *dir); /* its authority's key, where there is none */
+/* Checks the list, signs it with the key (64 hex digits, 0600) and prints what vrs-server loads. */
+int vrsctl_allow_list_sign(const char *file, const char *key_file);
+
 #endif
