@@ -85,6 +85,8 @@ VRS_CHECK enum vrs_err keyring_rewrap(struct keyring *k, const char *municipalit
 size_t keyring_under_previous(struct keyring *k, const char *municipality);
 /* True when a previous KEK was loaded. */
 bool keyring_has_previous_kek(const struct keyring *k);
+/* Calls `each` for every municipality that has a key file, in no order. */
+void keyring_each(struct keyring *k, void (*each)(const char *municipality, void *arg), void *arg);
 /* Another folder of wrapped keys under the same KEKs: a backup's, read only by intent. */
 VRS_CHECK enum vrs_err keyring_open_beside(const struct keyring *k, const char *dir,
                                            struct keyring **out, struct vrs_fault *fault);

@@ -1,6 +1,7 @@
 /* New keys, old keys, and key files under a new KEK. */
 #include "partitions/keyring_private.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,6 +166,22 @@ bool keyring_has_previous_kek(const struct keyring *k) {
     for (int area = 0; area < AREAS; area++)
         any = any || k->keks[area][KEK_PREVIOUS].here;
     return any;
+}
+
+void keyring_each(struct keyring *k, void (*each)(const char *municipality, void *arg), void *arg) {
+    DIR *dir = opendir(k->dir);
+    if (dir == NULL)
+        return;
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+        char code[7];
+        if (strlen(d->d_name) != 11 || strcmp(d->d_name + 6, ".keys") != 0)
+            continue;
+        memcpy(code, d->d_name, 6);
+        code[6] = '\0';
+        if (keyring_code_ok(code))
+            each(code, arg);
+    }
+    (void)closedir(dir);
 }
 
 enum vrs_err keyring_open_beside(const struct keyring *k, const char *dir, struct keyring **out,

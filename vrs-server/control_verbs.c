@@ -6,12 +6,19 @@
 #include "lib/log.h"
 #include "partitions/access_log.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/rotation.h"
 #include "vrs-server/session.h"
 #include "vrs-server/terminal_list.h"
 
 typedef enum vrs_err step_fn(struct control_call *c, struct partition *p);
 
-enum step_where { AT_REGISTRY, AT_MUNICIPALITY, AT_MUNICIPALITY_IDLE, AT_MUNICIPALITY_CLOSED };
+enum step_where {
+    AT_REGISTRY,
+    AT_MUNICIPALITY,
+    AT_MUNICIPALITY_OR_ALL, /* "all": in the registry */
+    AT_MUNICIPALITY_IDLE,
+    AT_MUNICIPALITY_CLOSED
+};
 
 struct step {
     step_fn *run;
@@ -23,6 +30,7 @@ struct verb {
     struct step steps[4];
     bool snapshot; /* accounts or terminals change: a new snapshot afterwards */
     bool replay;   /* inbox entries are pulled again afterwards */
+    bool rotate;   /* rotation goes on there afterwards */
 };
 
 const char *control_text(const struct control_call *c, const char *name) {
@@ -57,16 +65,20 @@ static const struct verb verbs[] = {
     {.name = "user.applications", .steps = {{verb_user_applications, AT_REGISTRY}}},
     {.name = "terminal.add", .steps = {{verb_terminal_add, AT_REGISTRY}}, .snapshot = true},
     {.name = "terminal.revoke", .steps = {{verb_terminal_revoke, AT_REGISTRY}}, .snapshot = true},
+    {.name = "terminal.enrol-code", .steps = {{verb_terminal_enrol_code, AT_REGISTRY}}},
+    {.name = "allow-list.load", .steps = {{verb_allow_list_load, AT_REGISTRY}}},
     {.name = "terminal.list", .steps = {{verb_terminal_list, AT_REGISTRY}}},
-    {.name = "keys.status", .steps = {{verb_keys_status, AT_REGISTRY}}},
+    {.name = "keys.status",
+     .steps = {{verb_keys_status, AT_MUNICIPALITY_OR_ALL}, {verb_keys_note, AT_REGISTRY}}},
+    {.name = "keys.rotate",
+     .steps = {{verb_keys_rotate, AT_MUNICIPALITY_OR_ALL}, {verb_keys_note, AT_REGISTRY}},
+     .rotate = true},
     {.name = "selfcheck", .steps = {{verb_selfcheck, AT_REGISTRY}}},
     {.name = "log.verify",
      .steps = {{verb_verify_log, AT_MUNICIPALITY}, {verb_verify_log_note, AT_REGISTRY}}},
     {.name = "backup",
      .steps = {{verb_backup_copy, AT_MUNICIPALITY_IDLE}, {verb_note_municipality, AT_REGISTRY}}},
     {.name = "restore",
-    {.name = "terminal.enrol-code", .steps = {{verb_terminal_enrol_code, AT_REGISTRY}}},
-    {.name = "allow-list.load", .steps = {{verb_allow_list_load, AT_REGISTRY}}},
      .steps = {{verb_note_municipality, AT_REGISTRY},
                {verb_restore_files, AT_MUNICIPALITY_CLOSED},
                {verb_restore_epoch, AT_MUNICIPALITY}},
@@ -90,6 +102,9 @@ static void finish(struct control_call *c, enum vrs_err e) {
         json_decref(c->reply);
         c->reply = json_pack("{s:I}", "replayed", (json_int_t)c->replayed);
     }
+    if (e == VRS_OK &&
+        (c->verb->rotate || c->verb->replay)) /* a backup may hold a rotation's middle */
+        rotations_go_on(c->server->rotations, control_text(c, "municipality_code"));
     c->done(c, e, c->reply, c->arg);
     json_decref(c->request);
     free(c);
@@ -128,12 +143,14 @@ static void next_step(struct control_call *c) {
         return;
     }
     const char *code = s->where == AT_REGISTRY ? REGISTRY : control_text(c, "municipality_code");
+    if (s->where == AT_MUNICIPALITY_OR_ALL && strcmp(code, "all") == 0)
+        code = REGISTRY;
     if (strlen(code) != sizeof c->job.municipality - 1) {
         finish(c, ERR_NO_SUCH_MUNICIPALITY);
         return;
     }
     memcpy(c->job.municipality, code, sizeof c->job.municipality);
-    c->job.flags = s->where == AT_REGISTRY ? POOL_CREATE : 0;
+    c->job.flags = strcmp(code, REGISTRY) == 0 ? POOL_CREATE : 0;
     c->job.run = step_run;
     c->job.done = step_done;
     c->job.err = VRS_OK;

@@ -31,6 +31,7 @@
 #include "vrs-server/password_rule.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/refusals.h"
+#include "vrs-server/rotation.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
 #include "vrs-server/sweep.h"
@@ -59,9 +60,9 @@ static const struct config_key config_keys[] = {
     STR(cert_file, NULL, "server certificate, PEM"),
     STR(key_file, NULL, "its key, PEM, 0600"),
     STR(terminal_ca_file, NULL, "authority of the LG-WAN terminals, PEM"),
-    STR(tablet_ca_file, NULL, "authority of tablets and readers, PEM: given to enrolled devices"),
     STR(allow_list_file, "", "signed 照会許可用照合リスト; without one every inquiry is refused"),
     STR(allow_list_key, "", "Ed25519 public key that it is signed with, 64 hex digits"),
+    STR(tablet_ca_file, NULL, "authority of tablets and readers, PEM: given to enrolled devices"),
     STR(line_url, NULL, "tablet-api's line listener, https://address:port"),
     STR(line_ca_file, NULL, "authority of the line, PEM"),
     STR(line_cert_file, NULL, "the inside's certificate for the line"),
@@ -257,8 +258,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = refusals_open(s, &s->refusals);
     if (e == VRS_OK)
-    if (e == VRS_OK)
         e = allow_guard_open(s, &s->allow, fault);
+    if (e == VRS_OK)
         e = terminal_list_open(s, &s->terminals);
     if (e == VRS_OK)
         e = sessions_open(s, &s->sessions);
@@ -270,6 +271,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         e = alerts_open(s, &s->alerts, fault);
     if (e == VRS_OK)
         e = conditions_open(s, &s->conditions);
+    if (e == VRS_OK)
+        e = rotations_open(s, &s->rotations);
     if (e == VRS_OK)
         e = control_open(s, &s->control, fault);
     if (e == VRS_OK)
@@ -323,12 +326,13 @@ static void close_parts(struct server *s) {
     conditions_close(&s->conditions);
     alerts_close(&s->alerts);
     pool_close(&s->pool); /* finishes what is queued */
+    rotations_close(&s->rotations);
     terminal_list_close(&s->terminals);
+    allow_guard_close(&s->allow);
     for (size_t i = 0; i < SERVER_MAX_WORKERS; i++) {
         if (s->number[i] != NULL)
             number_client_close(&s->number[i]);
         signer_client_close(&s->signer[i]);
-    allow_guard_close(&s->allow);
     }
     signer_client_close(&s->signer_loop);
     keyring_close(&s->keys);
@@ -369,6 +373,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
         if (pool_warm(s->pool) != VRS_OK)
             log_plain(LOG_WARN, "partition.not_warmed");
         sweep_orphans(s);
+        rotations_resume(s->rotations);
         sweep_leftovers(s);
         ready = true;
         daemon_ready();

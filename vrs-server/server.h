@@ -25,6 +25,7 @@ struct terminal_list;
 struct refusals;
 struct line_out;
 struct control;
+struct rotations;
 struct alerts;
 struct conditions;
 
@@ -48,7 +49,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *inbox_key_file;    /* X25519 private key, hex, 0600 */
     char *snapshot_key_file; /* Ed25519 private key, hex, 0600 */
     char *number_socket, *signer_socket;
-    char *clock_file; /* development only, "" none */
+    char *clock_file;  /* development only, "" none */
     char *backup_dirs; /* see backup.h; "" below state_dir */
     char *alert_webhook_url, *alert_webhook_ca_file, *alert_webhook_secret_file; /* "" none */
     char *alert_mail_to, *alert_mail_from;
@@ -72,8 +73,8 @@ struct server {
     struct vaccine_list *vaccines;
     struct rule_list *rules;
     struct policy_list *policies;
-    struct password_rules *passwords;
     struct allow_guard *allow; /* any thread */
+    struct password_rules *passwords;
     struct sessions *sessions;
     struct logins *logins;
     struct terminal_list *terminals;
@@ -82,6 +83,7 @@ struct server {
     struct control *control;
     struct alerts *alerts; /* NULL in tests that want none */
     struct conditions *conditions;
+    struct rotations *rotations;
     struct http_server *http;
     struct number_client *number[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
     struct signer_client *signer[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */

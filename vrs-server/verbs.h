@@ -42,6 +42,8 @@ VRS_CHECK enum vrs_err verb_allow_list_load(struct control_call *c, struct parti
 VRS_CHECK enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_terminal_list(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_keys_status(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_keys_rotate(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_keys_note(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_verify_log(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_verify_log_note(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_selfcheck(struct control_call *c, struct partition *p);

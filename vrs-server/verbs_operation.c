@@ -9,32 +9,7 @@
 #include "partitions/access_log.h"
 #include "vrs-server/line_out.h"
 
-enum { MAX_KEYS = 64, DAY_MS = 86400000 };
-
-enum vrs_err verb_keys_status(struct control_call *c, struct partition *registry) {
-    static const char *const areas[] = {"", "records", "log", "numbers"};
-    static const char *const purposes[] = {"", "encrypt", "index"};
-    static const char *const states[] = {"", "pre-active", "active", "decrypt-only", "destroyed"};
-    struct key_info keys[MAX_KEYS];
-    const char *code = control_text(c, "municipality_code");
-    size_t n = keyring_has(c->server->keys, code)
-                   ? keyring_list(c->server->keys, code, keys, MAX_KEYS)
-                   : 0;
-    json_t *list = json_array();
-    for (size_t i = 0; i < n && i < MAX_KEYS; i++) {
-        char made[25];
-        clock_format_rfc3339(keys[i].made_ms, made);
-        (void)json_array_append_new(
-            list, json_pack("{s:s,s:s,s:I,s:s,s:s}", "area", areas[keys[i].area], "purpose",
-                            purposes[keys[i].purpose], "key_id", (json_int_t)keys[i].key_id,
-                            "state", states[keys[i].state], "made_at", made));
-    }
-    enum vrs_err e = control_log(c, registry, code);
-    if (e == VRS_OK)
-        e = control_answer(c, json_pack("{s:O}", "keys", list));
-    json_decref(list);
-    return e;
-}
+enum { DAY_MS = 86400000 };
 
 enum vrs_err verb_verify_log(struct control_call *c, struct partition *p) {
     struct log_head head;

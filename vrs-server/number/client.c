@@ -329,11 +329,11 @@ static bool rotation_line(const char *line, struct number_rotation *out) {
         return true;
     int n = sscanf(line,
                    "%7s %d %" SCNu32 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64
-                   " %" SCNd64,
+                   " %" SCNd64 " =%63[^\n]",
                    name, &phase, &r.from_key, &r.to_key, &r.done, &r.total, &r.changed, &r.begun_ms,
-                   &r.ended_ms);
+                   &r.ended_ms, r.by);
     int which = strcmp(name, names[0]) == 0 ? 0 : 1;
-    if (n != 9 || strcmp(name, names[which]) != 0 || phase < ROTATE_PREPARED || phase > ROTATE_DONE)
+    if (n < 9 || strcmp(name, names[which]) != 0 || phase < ROTATE_PREPARED || phase > ROTATE_DONE)
         return false;
     r.what = which == 0 ? ROTATE_DATA : ROTATE_INDEX;
     r.phase = (enum rotate_phase)phase;

@@ -53,9 +53,9 @@ static void write_lines(const struct number_rotation *r, struct buffer *out) {
         if (o->phase != 0)
             (void)buffer_printf(out,
                                 "%s %d %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64
-                                " %" PRId64 " %" PRId64 "\n",
+                                " %" PRId64 " %" PRId64 " =%s\n",
                                 names[i], (int)o->phase, o->from_key, o->to_key, o->done, o->total,
-                                o->changed, o->begun_ms, o->ended_ms);
+                                o->changed, o->begun_ms, o->ended_ms, o->by);
     }
 }
 

@@ -119,10 +119,11 @@ static int command(const char *socket_path, const char *verb, int argc, char **a
         return 1;
     }
     bool ok = json_is_true(json_object_get(reply, "ok"));
+    bool under_way = json_is_true(json_object_get(reply, "under_way"));
     (void)json_dumpf(reply, ok ? stdout : stderr, JSON_INDENT(2));
     (void)fputc('\n', ok ? stdout : stderr);
     json_decref(reply);
-    return ok ? 0 : 1;
+    return !ok ? 1 : under_way ? 3 : 0;
 }
 
 static int municipalities(const char *path) {
@@ -149,11 +150,11 @@ int main(int argc, char **argv) {
         return vrsctl_signer_init(argv[2]);
     if (argc == 3 && strcmp(argv[1], "signer.new-key") == 0)
         return vrsctl_signer_new_key(argv[2]);
-    if (argc == 3 && strcmp(argv[1], "municipalities") == 0)
     if (argc == 3 && strcmp(argv[1], "allow-list.init") == 0)
         return vrsctl_allow_list_init(argv[2]);
     if (argc == 4 && strcmp(argv[1], "allow-list.sign") == 0)
         return vrsctl_allow_list_sign(argv[2], argv[3]);
+    if (argc == 3 && strcmp(argv[1], "municipalities") == 0)
         return municipalities(argv[2]);
     if (argc >= 4 && strcmp(argv[1], "-s") == 0) {
         if (strcmp(argv[3], "terminal.issue") == 0)
