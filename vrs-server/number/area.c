@@ -11,6 +11,7 @@
 #include "lib/secret.h"
 #include "lib/wire.h"
 #include "ocr-ingest/coupon.h"
+#include "partitions/scrub.h"
 #include "vrs-server/number/access.h"
 #include "vrs-server/number/area_private.h"
 
@@ -19,6 +20,7 @@ enum { NUMBER_FIELD_DIGITS = 1 };
 enum { JOURNAL_AT_MS = 1, JOURNAL_USER, JOURNAL_PURPOSE, JOURNAL_RIGHT, JOURNAL_ROW };
 
 enum { DIGITS = 12, LIST_PAGE = 3000 };
+enum { SMALL_BYTES = 1 << 20 /* written anew at each erasure; else when something is left */ };
 _Static_assert(LIST_PAGE *(5 + STORE_ID_BYTES) + 128 < NUMBER_MAX_MESSAGE, "a page is a message");
 
 void (*area_moment_fn)(enum area_moment m);
@@ -282,7 +284,7 @@ static enum vrs_err run_one(struct area *a, struct partition *p, struct number_r
     case NUMBER_REVEAL:
         return reveal(p, rq);
     case NUMBER_ERASE:
-        e = record_remove(p, TABLE_NUMBER, &rq->row);
+        e = erase_row(p, TABLE_NUMBER, &rq->row, ERASED_NUMBER, &a->gone);
         return e == ERR_NOT_FOUND ? VRS_OK : e;
     case NUMBER_LIST: /* straight from the engine: nothing is unsealed */
         return a->engine->walk(partition_store(p), TABLE_NUMBER, rq->has_row ? rq->row.bytes : NULL,
@@ -365,6 +367,21 @@ static void transact(struct area *a, struct partition *p, struct number_request 
     }
 }
 
+/* A5: what was erased is not left in journal or free room either (C126).  The file is closed for it;
+ * trouble is an event: the number is gone, and the next erasure looks again. */
+static void scrub(struct area *a, const char *code) {
+    struct vrs_fault fault = {0};
+    struct scrub_result done;
+    area_leave(a, code);
+    enum vrs_err e =
+        scrub_file(a->engine, a->files_dir, code, &a->gone.seals, SMALL_BYTES, &done, &fault);
+    if (e != VRS_OK)
+        log_fault(LOG_ERROR, "number.scrub_failed", &fault);
+    else
+        log_event(LOG_INFO, "number.scrubbed", LF_STR("municipality", code),
+                  LF_INT("found", done.found), LF_INT("rewritten", done.rewritten));
+}
+
 static void run_group(struct area *a, struct number_request *const *rq, size_t n) {
     const char *code = rq[0]->municipality;
     struct partition *p = NULL;
@@ -379,7 +396,14 @@ static void run_group(struct area *a, struct number_request *const *rq, size_t n
         return;
     enum vrs_err e = area_room(a, code, make, &p, &fault);
     if (e == VRS_OK) {
+        erased_init(&a->gone);
         transact(a, p, rq, n);
+        bool stored = false;
+        for (size_t i = 0; i < n; i++)
+            stored |= rq[i]->verb == NUMBER_ERASE && rq[i]->err == VRS_OK;
+        if (stored && a->gone.count[ERASED_NUMBER] > 0)
+            scrub(a, code);
+        erased_fini(&a->gone);
         return;
     }
     if (e != ERR_NOT_FOUND)

@@ -9,6 +9,7 @@
  *  A2  what was answered VRS_OK is durable (a put, an erasure, a journal entry).
  *  A3  no number is in an answer whose journal entry is not committed.
  *  A4  a restore never shortens the journal.
+ *  A5  an erased number is in no file, journal or free room when its erasure is answered.
  * One thread. */
 #ifndef VRS_SERVER_NUMBER_AREA_H
 #define VRS_SERVER_NUMBER_AREA_H

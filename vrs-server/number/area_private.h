@@ -2,6 +2,7 @@
 #ifndef VRS_SERVER_NUMBER_AREA_PRIVATE_H
 #define VRS_SERVER_NUMBER_AREA_PRIVATE_H
 
+#include "partitions/erase.h"
 #include "vrs-server/number/area.h"
 
 enum { AREA_PATH = 512 };
@@ -20,6 +21,7 @@ struct area {
     size_t max_open, open;
     struct room *rooms; /* max_open of them, the first `open` in use */
     uint64_t clock;     /* counts uses */
+    struct erased gone; /* of the group at work: whose seals must not stay */
     struct {
         uint64_t opens, makes, puts, matches, misses, reveals, erasures, lists, refused, commits,
             commits_failed, commit_us_sum, commit_us_max, backups, restores, rotation_steps;
