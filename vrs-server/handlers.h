@@ -72,6 +72,20 @@ void exports_waiting(struct http_request *rq);
 void terminals_enrol_code(struct http_request *rq);
 void terminals_list(struct http_request *rq);
 void terminals_revoke(struct http_request *rq);
+/* applications.c, users.c: accounts of a municipality's people */
+void applications_file(struct http_request *rq);
+void applications_list(struct http_request *rq);
+void applications_approve(struct http_request *rq);
+void applications_refuse(struct http_request *rq);
+void users_list(struct http_request *rq);
+void users_review(struct http_request *rq);
+void users_disable(struct http_request *rq);
+void users_change_section(struct http_request *rq);
+void users_clear_throttle(struct http_request *rq);
+void users_leavers(struct http_request *rq);
+/* settings_api.c */
+void settings_get(struct http_request *rq);
+void settings_put(struct http_request *rq);
 /* routes.c */
 void vaccines_get(struct http_request *rq);
 

@@ -13,7 +13,6 @@
 #include "lib/worker.h"
 #include "vrs-server/account.h"
 #include "vrs-server/alert.h"
-#include "vrs-server/password_rule.h"
 #include "vrs-server/request.h"
 #include "vrs-server/totp.h"
 
@@ -71,6 +70,16 @@ void logins_close(struct logins **lp) {
     throttle_close(&l->source_tries);
     free(l);
     *lp = NULL;
+}
+
+static void run_plain_hash(struct worker_job *job) {
+    struct login_hash *h = (struct login_hash *)job;
+    h->err = crypto_password_hash(h->password, h->hash);
+}
+
+enum vrs_err logins_hash(struct logins *l, struct login_hash *h) {
+    h->job.run = run_plain_hash;
+    return worker_submit(l->hasher[l->turn++ % HASHERS], &h->job);
 }
 
 const char *login_home(const char *municipality) {

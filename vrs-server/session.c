@@ -9,6 +9,7 @@
 #include "lib/crypto.h"
 #include "lib/log.h"
 #include "lib/tls.h"
+#include "vrs-server/handlers.h"
 #include "vrs-server/login.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/request.h"
@@ -362,6 +363,10 @@ static bool is_uuid(const char *s) {
     return s[36] == '\0';
 }
 
+static bool takes_csv(const struct route *route, const char *type) {
+    return route->handle == users_leavers && type != NULL && strncmp(type, "text/csv", 8) == 0;
+}
+
 /* What every handler would otherwise read for itself: key, version, JSON body. */
 static enum vrs_err read_common(struct inside_request *in) {
     const struct route *route = http_route(in->rq);
@@ -392,7 +397,7 @@ static enum vrs_err read_common(struct inside_request *in) {
         enum vrs_err e = json_parse(body, len, &in->body, &fault);
         if (e != VRS_OK)
             return e;
-    } else if (len > 0 && route->method != ROUTE_PUT) {
+    } else if (len > 0 && route->method != ROUTE_PUT && !takes_csv(route, type)) {
         return ERR_BAD_MEDIA;
     }
     return VRS_OK;

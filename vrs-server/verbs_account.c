@@ -35,6 +35,7 @@ enum vrs_err verb_user_apply(struct control_call *c, struct partition *registry)
         if (e == VRS_OK)
             e = crypto_password_hash(control_text(c, "password"), a.account.password_hash);
         a.account.password_ms = clock_now_ms();
+        a.account.must_change = strcmp(a.account.roles, "site_staff") != 0;
     }
     if (e == VRS_OK)
         e = application_check(registry, &a, c->server->municipalities, &field);
@@ -57,9 +58,6 @@ enum vrs_err verb_user_approve(struct control_call *c, struct partition *registr
     if (e == VRS_OK)
         e = application_approve(registry, &a, c->server->municipalities, control_text(c, "by"),
                                 true);
-    if (e == ERR_FORBIDDEN)
-        e = application_approve(registry, &a, c->server->municipalities, control_text(c, "by"),
-                                false);
     if (e == VRS_OK)
         e = control_log(c, registry, a.account.user);
     secret_wipe(&a, sizeof a);

@@ -43,8 +43,10 @@ enum vrs_err verb_terminal_add(struct control_call *c, struct partition *registr
         return ERR_MISSING_FIELD;
     if (!known_kind(t.kind) || !known_binding(t.binding))
         return ERR_BAD_FIELD;
-    /* Only a system client may stand for no municipality. */
-    if ((t.municipality[0] != '\0' || strcmp(t.kind, TERMINAL_SYSTEM) != 0) &&
+    /* A system client, and the LG-WAN terminals of prefectures, the nation and auditors, may stand
+     * for no municipality. */
+    if ((t.municipality[0] != '\0' ||
+         (strcmp(t.kind, TERMINAL_SYSTEM) != 0 && strcmp(t.kind, TERMINAL_LGWAN) != 0)) &&
         municipality_find(c->server->municipalities, t.municipality) == NULL)
         return ERR_NO_SUCH_MUNICIPALITY;
     enum vrs_err e = terminal_put(registry, &t);
