@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "vrs-server/apply.h"
+#include "vrs-server/change.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/views.h"
 
@@ -141,6 +142,23 @@ static enum vrs_err get_for_change(struct inside_request *in, struct partition *
     return e == VRS_OK && out->version != in->if_match ? ERR_STALE_VERSION : e;
 }
 
+static void note_change(struct change *x, const struct claim *old, const struct claim *c) {
+    char before[16], after[16];
+    change_note(x, "status", old->given ? "given" : "not_given", c->given ? "given" : "not_given");
+    clock_format_date(old->vaccinated_on, before);
+    clock_format_date(c->vaccinated_on, after);
+    change_note(x, "vaccinated_on", before, after);
+    (void)snprintf(before, sizeof before, "%d", old->coupon.dose_number);
+    (void)snprintf(after, sizeof after, "%d", c->coupon.dose_number);
+    change_note(x, "dose_number", before, after);
+    change_note(x, "coupon_number", old->coupon.number.digits, c->coupon.number.digits);
+    change_note(x, "product", old->product, c->product);
+    change_note(x, "lot", old->lot, c->lot);
+    change_note(x, "site", old->site, c->site);
+    change_note(x, "physician", old->physician, c->physician);
+    change_note(x, "state", claim_state_name(old->state), claim_state_name(c->state));
+}
+
 /* Stores a change of `c`, with the counts before (`old`) and after. */
 static enum vrs_err store(struct inside_request *in, struct partition *p, const struct claim *old,
                           struct claim *c, const char *reason, const char *result) {
@@ -154,8 +172,10 @@ static enum vrs_err store(struct inside_request *in, struct partition *p, const 
     if (e == VRS_OK)
         e = tally_batch_flush(tally, p);
     tally_batch_close(&tally);
+    struct change change = {0};
+    note_change(&change, old, c);
     if (e == VRS_OK)
-        e = dose_log(in, p, c, 1, result, reason);
+        e = dose_log(in, p, c, 1, result, change_text(&change, reason));
     return e == VRS_OK ? dose_answer(in, c) : e;
 }
 

@@ -63,6 +63,12 @@ void provisions_list(struct http_request *rq);
 /* log_list.c */
 void access_log_list(struct http_request *rq);
 void access_log_resident(struct http_request *rq);
+/* log_review.c */
+void log_reviews_make(struct http_request *rq);
+void log_reviews_list(struct http_request *rq);
+void log_reviews_look(struct server *server); /* overdue ones: now and then */
+/* log_reports.c */
+void log_reports_get(struct http_request *rq);
 /* certificates.c */
 void certificates_lookup(struct http_request *rq);
 /* exports.c */

@@ -27,6 +27,7 @@
 #include "vrs-server/erasure.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/log_rule.h"
 #include "vrs-server/login.h"
 #include "vrs-server/password_rule.h"
 #include "vrs-server/policy.h"
@@ -131,8 +132,10 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     }
     if (g->seconds % 10 == 0)
         refusals_tick(server.refusals);
-    if (g->seconds % 600 == 0)
+    if (g->seconds % 600 == 0) {
         sweep_leftovers(&server);
+        log_reviews_look(&server);
+    }
 }
 
 /* A crash may have cut inquiries off: nobody waits for them any more, a person asks again.  Erasures
@@ -180,6 +183,9 @@ static enum vrs_err load_data(struct server *s, struct vrs_fault *fault) {
         return e;
     (void)snprintf(path, sizeof path, "%s/passwords.txt", c->data_dir);
     if ((e = password_rules_open(path, &s->passwords, fault)) != VRS_OK)
+        return e;
+    (void)snprintf(path, sizeof path, "%s/log_rules.json", c->data_dir);
+    if ((e = log_rules_open(path, &s->log_rules, fault)) != VRS_OK)
         return e;
     const struct kek_source *source = &kek_credential;
     if (strcmp(c->kek_source, "file") == 0) {
@@ -337,6 +343,7 @@ static void close_parts(struct server *s) {
     signer_client_close(&s->signer_loop);
     keyring_close(&s->keys);
     password_rules_close(&s->passwords);
+    log_rules_close(&s->log_rules);
     policy_list_close(&s->policies);
     rule_list_close(&s->rules);
     vaccine_list_close(&s->vaccines);
@@ -375,6 +382,7 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
         sweep_orphans(s);
         rotations_resume(s->rotations);
         sweep_leftovers(s);
+        log_reviews_look(s);
         ready = true;
         daemon_ready();
         (void)event_base_dispatch(s->base);

@@ -4,7 +4,9 @@
 
 #include "lib/clock.h"
 #include "lib/text.h"
+#include "vrs-server/change.h"
 #include "vrs-server/handlers.h"
+#include "vrs-server/near.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/request.h"
 #include "vrs-server/views.h"
@@ -36,6 +38,7 @@ struct search {
     struct civil_date birth_date;
     struct partition *partition;
     json_t *found;
+    bool near; /* the coupon beside the one that was searched before */
     struct record_id subject[SEARCH_MAX];
     size_t count;
 };
@@ -83,7 +86,7 @@ static enum vrs_err search_run(struct inside_request *in, struct partition *p) {
         e = person_search(p, s->kana, s->birth_date, SEARCH_MAX, found_one, s);
     } else {
         if (s->coupon != NULL) {
-            kind = "coupon_number";
+            kind = s->near ? "coupon_number near" : "coupon_number";
             e = coupon_get(p, s->coupon, &coupon);
             if (e == VRS_OK)
                 e = person_get(p, &coupon.person, &person);
@@ -144,7 +147,10 @@ static enum vrs_err search_read(struct inside_request *in, struct search *s) {
     }
     if (s->coupon != NULL) {
         struct coupon_number n;
-        return coupon_number_set(&n, s->coupon) ? VRS_OK : ERR_R101;
+        if (!coupon_number_set(&n, s->coupon))
+            return ERR_R101;
+        s->near = near_last_coupon(in->session.user, n.digits);
+        return VRS_OK;
     }
     if (s->addressee != NULL)
         return VRS_OK;
@@ -218,6 +224,26 @@ static enum vrs_err read_sex(const char *text, enum person_sex *out) {
     return VRS_OK;
 }
 
+static void note_change(struct change *x, const struct person *old, const struct person *p) {
+    static const char *const sexes[] = {"不明", "男", "女"};
+    char before[11] = "", after[11] = "";
+    change_note(x, "name", old->name, p->name);
+    change_note(x, "name_kana", old->kana, p->kana);
+    change_note(x, "address", old->address, p->address);
+    if (person_date_set(old->birth))
+        clock_format_date(old->birth, before);
+    if (person_date_set(p->birth))
+        clock_format_date(p->birth, after);
+    change_note(x, "birth_date", before, after);
+    change_note(x, "sex",
+                sexes[old->sex == SEX_MALE     ? 1
+                      : old->sex == SEX_FEMALE ? 2
+                                               : 0],
+                sexes[p->sex == SEX_MALE     ? 1
+                      : p->sex == SEX_FEMALE ? 2
+                                             : 0]);
+}
+
 static enum vrs_err patch_run(struct inside_request *in, struct partition *p) {
     const char *name = NULL, *kana = NULL, *address = NULL, *birth = NULL, *sex = NULL;
     const char *reason = NULL;
@@ -230,13 +256,15 @@ static enum vrs_err patch_run(struct inside_request *in, struct partition *p) {
         JF_STR("reason", false, 500, &reason),
         JF_END,
     };
-    struct person person;
+    struct person person, old;
+    struct change change = {0};
     enum vrs_err e = inside_read(in, fields);
     if (e == VRS_OK && (reason == NULL || reason[0] == '\0'))
         e = ERR_REASON_REQUIRED;
     if (e != VRS_OK)
         return e;
     e = get_for_change(in, p, &person);
+    old = person;
     INSIDE_COPY(person.name, name);
     INSIDE_COPY(person.kana, kana);
     INSIDE_COPY(person.address, address);
@@ -250,11 +278,14 @@ static enum vrs_err patch_run(struct inside_request *in, struct partition *p) {
         e = ERR_R181;
     if (e == VRS_OK)
         e = person_put(p, &person);
+    note_change(&change, &old, &person);
     if (e == VRS_OK)
-        e = inside_log(in, p, &person, &person.id, 1, 1, "ok", reason);
+        e = inside_log(in, p, &person, &person.id, 1, 1, "ok", change_text(&change, reason));
     if (e == VRS_OK)
         e = answer_person(in, p, &person);
     person_wipe(&person);
+    person_wipe(&old);
+    secret_wipe(&change, sizeof change);
     return e;
 }
 

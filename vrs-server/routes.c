@@ -64,6 +64,10 @@ const struct route lgwan_routes[] = {
     {ROUTE_GET, "/v1/provisions", "provision.read", 0, 0, provisions_list, "情報提供等の記録"},
     {ROUTE_GET, "/v1/access-log", "log.read", 0, 0, access_log_list, "Access log"},
 
+    {ROUTE_GET, "/v1/log-reports", "log.review", 0, 0, log_reports_get, "Irregular use in the access log"},
+    {ROUTE_POST, "/v1/log-reviews", "log.review", ROUTE_IDEMPOTENT, 8192, log_reviews_make, "Record a review of the access log"},
+    {ROUTE_GET, "/v1/log-reviews", "log.review", 0, 0, log_reviews_list, "Reviews, and when the next is due"},
+
     {ROUTE_POST, "/v1/certificates:lookup", "certificate", ROUTE_NUMBER | ROUTE_SYSTEM_CLIENT, 8192, certificates_lookup, "What a certificate may show"},
     {ROUTE_POST, "/v1/terminals:enrol-code", "terminal.manage", 0, 4096, terminals_enrol_code, "A one-time code for a new terminal"},
     {ROUTE_GET, "/v1/terminals", "terminal.manage", 0, 0, terminals_list, "Terminals of the own municipality"},

@@ -25,6 +25,7 @@ struct terminal_list;
 struct refusals;
 struct line_out;
 struct control;
+struct log_rules;
 struct rotations;
 struct alerts;
 struct conditions;
@@ -73,6 +74,7 @@ struct server {
     struct vaccine_list *vaccines;
     struct rule_list *rules;
     struct policy_list *policies;
+    struct log_rules *log_rules;
     struct allow_guard *allow; /* any thread */
     struct password_rules *passwords;
     struct sessions *sessions;
