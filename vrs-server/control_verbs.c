@@ -80,8 +80,7 @@ static const struct verb verbs[] = {
      .steps = {{verb_backup_copy, AT_MUNICIPALITY_IDLE}, {verb_note_municipality, AT_REGISTRY}}},
     {.name = "restore",
      .steps = {{verb_note_municipality, AT_REGISTRY},
-               {verb_restore_files, AT_MUNICIPALITY_CLOSED},
-               {verb_restore_epoch, AT_MUNICIPALITY}},
+               {verb_restore_files, AT_MUNICIPALITY_CLOSED}},
      .replay = true},
 };
 

@@ -50,6 +50,5 @@ VRS_CHECK enum vrs_err verb_selfcheck(struct control_call *c, struct partition *
 VRS_CHECK enum vrs_err verb_backup_copy(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_note_municipality(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_restore_files(struct control_call *c, struct partition *p);
-VRS_CHECK enum vrs_err verb_restore_epoch(struct control_call *c, struct partition *p);
 
 #endif

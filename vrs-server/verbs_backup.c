@@ -1,125 +1,336 @@
+/* Backup and restore of one municipality (C129), and the end of one (C127).
+ *
+ * A restore is prepared in STATE/stage: the backup is copied there, every row of it is opened, the
+ * new log epoch is opened, erasures that came after the backup take effect again.  Only then does
+ * the file take its place, so that nobody ever sees it in between. */
 #include "vrs-server/verbs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/log.h"
 #include "partitions/access_log.h"
+#include "partitions/scrub.h"
+#include "vrs-server/backup.h"
+#include "vrs-server/tombstone.h"
 
-enum { PATH_BYTES = 512, COPY_BYTES = 1 << 16 };
+enum { PAGE = 500 };
 
-static bool plain_name(const char *s) {
-    size_t n = strlen(s);
-    return n > 0 && n <= 64 && s[0] != '.' &&
-           strspn(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == n;
-}
+/* --- backup --- */
 
-static void backup_path(const struct control_call *c, const char *suffix, char out[PATH_BYTES]) {
-    (void)snprintf(out, PATH_BYTES, "%s/backup/%s-%s%s", c->server->config.state_dir,
-                   c->job.municipality, control_text(c, "name"), suffix);
-}
+struct copies {
+    struct backup_dirs dirs;
+    char db[BACKUP_DIRS_MAX][BACKUP_PATH], keys[BACKUP_DIRS_MAX][BACKUP_PATH];
+};
 
-static bool copy_all(int from, int to) {
-    char bytes[COPY_BYTES];
-    ssize_t n;
-    while ((n = read(from, bytes, sizeof bytes)) > 0) {
-        for (ssize_t done = 0; done < n;) {
-            ssize_t w = write(to, bytes + done, (size_t)(n - done));
-            if (w <= 0)
-                return false;
-            done += w;
-        }
+static enum vrs_err copies_of(struct control_call *c, struct copies *out) {
+    const char *name = control_text(c, "name");
+    if (!backup_name_valid(name))
+        return ERR_BAD_FIELD;
+    enum vrs_err e = backup_dirs_of(&c->server->config, &out->dirs, &c->job.fault);
+    for (size_t i = 0; e == VRS_OK && i < out->dirs.count; i++) {
+        (void)snprintf(out->db[i], BACKUP_PATH, "%s/%s-%.64s.db", out->dirs.dir[i],
+                       c->job.municipality, name);
+        (void)snprintf(out->keys[i], BACKUP_PATH, "%s/%s-%.64s.keys", out->dirs.dir[i],
+                       c->job.municipality, name);
     }
-    return n == 0 && fsync(to) == 0;
+    return e;
 }
 
-static void sync_parent(const char *path) {
-    char dir[PATH_BYTES];
-    (void)snprintf(dir, sizeof dir, "%s", path);
-    char *slash = strrchr(dir, '/');
-    if (slash == NULL)
-        return;
-    *slash = '\0';
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
+/* It opens, and has as many entries in its log as what it was copied from. */
+static enum vrs_err look_into(struct control_call *c, struct partition *p, const char *path,
+                              uint64_t *entries) {
+    const struct store_engine *engine = partition_engine(p);
+    struct store *copy = NULL;
+    uint64_t copied = 0;
+    enum vrs_err e = partition_begin(p);
+    if (e != VRS_OK)
+        return e;
+    e = engine->count(partition_store(p), TABLE_LOG, UINT32_MAX, entries);
+    partition_rollback(p);
+    if (e == VRS_OK)
+        e = engine->open(path, STORE_READ_ONLY_TOOL, &copy, &c->job.fault);
+    if (e == VRS_OK && (e = engine->begin(copy)) == VRS_OK) {
+        e = engine->count(copy, TABLE_LOG, UINT32_MAX, &copied);
+        engine->rollback(copy);
     }
-}
-
-/* Copies beside `to` and renames: there is the old file or the new one, never half of one. */
-static enum vrs_err copy_file(struct control_call *c, const char *from, const char *to) {
-    char part[PATH_BYTES];
-    (void)snprintf(part, sizeof part, "%s.part", to);
-    int in = open(from, O_RDONLY | O_CLOEXEC);
-    int out = in >= 0 ? open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-    bool ok = out >= 0 && copy_all(in, out);
-    if (in >= 0)
-        (void)close(in);
-    if (out >= 0)
-        ok = close(out) == 0 && ok;
-    if (ok)
-        ok = rename(part, to) == 0;
-    if (!ok)
-        return err_fail(&c->job.fault, ERR_IO, "cannot copy to %s", to);
-    sync_parent(to);
-    return VRS_OK;
+    if (copy != NULL)
+        engine->close(&copy);
+    if (e == VRS_OK && copied != *entries)
+        e = err_fail(&c->job.fault, ERR_STORAGE, "%s is not what it was copied from", path);
+    return e;
 }
 
 enum vrs_err verb_backup_copy(struct control_call *c, struct partition *p) {
-    char records[PATH_BYTES], keys[PATH_BYTES], from[PATH_BYTES];
-    if (!plain_name(control_text(c, "name")))
-        return ERR_BAD_FIELD;
-    backup_path(c, ".db", records);
-    backup_path(c, ".keys", keys);
+    struct copies to;
+    char from[BACKUP_PATH];
+    uint64_t entries = 0;
+    enum vrs_err e = copies_of(c, &to);
+    if (e != VRS_OK)
+        return e;
     keyring_path(c->server->keys, c->job.municipality, from, sizeof from);
-    enum vrs_err e = partition_engine(p)->backup(partition_store(p), records, &c->job.fault);
+    e = partition_engine(p)->backup(partition_store(p), to.db[0], &c->job.fault);
     if (e == VRS_OK)
-        e = copy_file(c, from, keys);
+        e = look_into(c, p, to.db[0], &entries);
+    for (size_t i = 0; i < to.dirs.count && e == VRS_OK; i++) {
+        if (i > 0 && access(to.db[i], F_OK) == 0)
+            e = ERR_CONFLICT;
+        else if (i > 0)
+            e = backup_copy_file(to.db[0], to.db[i], &c->job.fault);
+        if (e == VRS_OK)
+            e = backup_copy_file(from, to.keys[i], &c->job.fault);
+    }
+    if (e == VRS_OK)
+        backup_keep_tombstones(c->server, c->job.municipality);
     if (e == VRS_OK)
         e = number_backup(c->server->number[c->job.worker_index], c->job.municipality,
                           control_text(c, "name"));
-    return e == ERR_NOT_FOUND ? VRS_OK : e; /* a municipality without a number yet */
+    if (e == ERR_NOT_FOUND)
+        e = VRS_OK; /* a municipality without a number yet */
+    return e != VRS_OK
+               ? e
+               : control_answer(c, json_pack("{s:I,s:I}", "copies", (json_int_t)to.dirs.count,
+                                             "log_entries", (json_int_t)entries));
 }
 
 enum vrs_err verb_note_municipality(struct control_call *c, struct partition *registry) {
     return control_log(c, registry, control_text(c, "municipality_code"));
 }
 
-/* With the partition closed: its files are replaced. */
-enum vrs_err verb_restore_files(struct control_call *c, struct partition *p) {
-    char records[PATH_BYTES], keys[PATH_BYTES], live[PATH_BYTES], live_keys[PATH_BYTES];
-    char journal[PATH_BYTES];
-    (void)p;
-    if (!plain_name(control_text(c, "name")))
-        return ERR_BAD_FIELD;
-    backup_path(c, ".db", records);
-    backup_path(c, ".keys", keys);
-    keyring_path(c->server->keys, c->job.municipality, live_keys, sizeof live_keys);
-    (void)snprintf(live, sizeof live, "%.400s/partitions/%s.db", c->server->config.state_dir,
-                   c->job.municipality);
-    if (access(records, R_OK) != 0 || access(keys, R_OK) != 0)
-        return ERR_NOT_FOUND;
-    enum vrs_err e = copy_file(c, keys, live_keys);
-    (void)snprintf(journal, sizeof journal, "%.500s-wal", live);
-    if (e == VRS_OK && unlink(journal) != 0 && errno != ENOENT)
-        e = ERR_IO;
-    if (e == VRS_OK)
-        e = copy_file(c, records, live);
-    keyring_forget(c->server->keys, c->job.municipality);
-    if (e == VRS_OK)
-        e = number_restore(c->server->number[c->job.worker_index], c->job.municipality,
-                           control_text(c, "name"));
-    return e == ERR_NOT_FOUND ? VRS_OK : e;
+/* --- restore --- */
+
+struct restore {
+    struct control_call *call;
+    struct copies from;
+    size_t at; /* which of them */
+    char stage[BACKUP_PATH], staged[BACKUP_PATH + 32];
+    char live_dir[BACKUP_PATH], live[BACKUP_PATH + 32], live_keys[BACKUP_PATH];
+    char tombstones[BACKUP_PATH];
+    struct log_head known;
+    bool has_known;
+    struct erased gone;
+    uint64_t again;
+};
+
+static void remove_staged(const struct restore *r) {
+    static const char *const ends[] = {"", "-wal", "-journal", ".new"};
+    char path[BACKUP_PATH + 48];
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        (void)snprintf(path, sizeof path, "%s%s", r->staged, ends[i]);
+        (void)unlink(path);
+    }
 }
 
-enum vrs_err verb_restore_epoch(struct control_call *c, struct partition *p) {
-    const struct log_actor who = {.user = control_text(c, "by")[0] != '\0' ? control_text(c, "by")
-                                                                           : "operator",
+struct walking {
+    struct record_id last;
+    size_t seen;
+};
+
+static enum vrs_err walk_row(struct record *row, void *arg) {
+    struct walking *w = arg;
+    w->last = row->id;
+    w->seen++;
+    return VRS_OK;
+}
+
+/* ERR_CRYPTO: a key that a row names is not there. */
+static enum vrs_err open_all_rows(struct partition *p) {
+    enum vrs_err e = partition_begin(p);
+    if (e != VRS_OK)
+        return e;
+    for (int t = 0; e == VRS_OK && t < STORE_TABLE_COUNT; t++) {
+        struct walking w = {.seen = PAGE};
+        for (bool first = true; e == VRS_OK && w.seen == PAGE; first = false) {
+            struct record_id after = w.last;
+            w.seen = 0;
+            e = record_walk(p, (enum store_table)t, first ? NULL : &after, PAGE, walk_row, &w);
+        }
+    }
+    partition_rollback(p);
+    return e;
+}
+
+static enum vrs_err take_keys(struct restore *r) {
+    struct control_call *c = r->call;
+    enum vrs_err e = backup_copy_file(r->from.keys[r->at], r->live_keys, &c->job.fault);
+    keyring_forget(c->server->keys, c->job.municipality);
+    return e;
+}
+
+/* The keys that are here, if they open it; else those of the backup: it is older than a rotation
+ * that ended, or this is an empty machine. */
+static enum vrs_err open_staged(struct restore *r, struct partition **p) {
+    struct control_call *c = r->call;
+    struct server *s = c->server;
+    enum vrs_err e = VRS_OK;
+    bool own = access(r->live_keys, F_OK) == 0;
+    if (!own)
+        e = take_keys(r);
+    for (int turn = 0; e == VRS_OK && turn < 2; turn++) {
+        e = partition_open(&store_sqlite, r->stage, c->job.municipality, s->keys, 0, p,
+                           &c->job.fault);
+        if (e == VRS_OK)
+            e = open_all_rows(*p);
+        if (e == VRS_OK)
+            return VRS_OK;
+        partition_close(p);
+        if (e != ERR_CRYPTO || !own || turn > 0)
+            return err_fail(&c->job.fault, e, "the backup does not open under its keys");
+        e = take_keys(r);
+    }
+    return e;
+}
+
+static enum vrs_err log_again(struct restore *r, struct partition *p) {
+    const struct log_entry entry = {.actor = {.user = "system:restore",
+                                              .section = "operation",
+                                              .terminal = "vrsctl",
+                                              .source = "control"},
+                                    .act = "erasure.again",
+                                    .purpose = "operation",
+                                    .result = "erased",
+                                    .detail = control_text(r->call, "name"),
+                                    .count = r->again};
+    return r->again > 0 ? access_log_append(p, &entry, NULL) : VRS_OK;
+}
+
+static enum vrs_err bring_up_to_date(struct restore *r, struct partition *p) {
+    struct control_call *c = r->call;
+    const char *by = control_text(c, "by");
+    const struct log_actor who = {.user = by[0] != '\0' ? by : "operator",
                                   .section = "operation",
                                   .terminal = "vrsctl",
                                   .source = "control"};
-    return access_log_open_epoch(p, &who, control_text(c, "name"), NULL);
+    const struct tombstone_file file = {.dir = r->tombstones, .keys = c->server->keys};
+    enum vrs_err e = partition_begin(p);
+    if (e != VRS_OK)
+        return e;
+    e = access_log_open_epoch(p, &who, control_text(c, "name"), r->has_known ? &r->known : NULL);
+    if (e == VRS_OK)
+        e = tombstones_settle(p, &file, &r->gone, &r->again, &c->job.fault);
+    if (e == VRS_OK)
+        e = log_again(r, p);
+    if (e == VRS_OK)
+        return partition_commit(p);
+    partition_rollback(p);
+    return e;
+}
+
+static enum vrs_err prepare(struct restore *r) {
+    struct control_call *c = r->call;
+    struct scrub_result done;
+    struct partition *p = NULL;
+    if (mkdir(r->stage, 0700) != 0 && errno != EEXIST)
+        return err_fail(&c->job.fault, ERR_STORAGE, "make %s", r->stage);
+    remove_staged(r);
+    enum vrs_err e = backup_copy_file(r->from.db[r->at], r->staged, &c->job.fault);
+    if (e == VRS_OK)
+        e = open_staged(r, &p);
+    if (e == VRS_OK)
+        e = bring_up_to_date(r, p);
+    partition_close(&p);
+    if (e == VRS_OK && r->again > 0)
+        e = scrub_file(&store_sqlite, r->stage, c->job.municipality, &r->gone.seals,
+                       SCRUB_SMALL_BYTES, &done, &c->job.fault);
+    return e;
+}
+
+/* The head that the log had here, if there still is one: the new epoch names it. */
+static void last_known_head(struct restore *r) {
+    struct control_call *c = r->call;
+    struct partition *p = NULL;
+    struct vrs_fault fault = {0};
+    if (partition_open(&store_sqlite, r->live_dir, c->job.municipality, c->server->keys, 0, &p,
+                       &fault) != VRS_OK)
+        return;
+    if (partition_begin(p) == VRS_OK) {
+        r->has_known = access_log_head(p, &r->known) == VRS_OK;
+        partition_rollback(p);
+    }
+    partition_close(&p);
+}
+
+static enum vrs_err take_place(struct restore *r) {
+    char journal[BACKUP_PATH + 48];
+    (void)snprintf(journal, sizeof journal, "%s-wal", r->live);
+    if (unlink(journal) != 0 && errno != ENOENT)
+        return err_fail(&r->call->job.fault, ERR_IO, "remove %s", journal);
+    return backup_move(r->staged, r->live, &r->call->job.fault);
+}
+
+/* Numbers come back with their backup; those of the erased go again. */
+static enum vrs_err restore_numbers(struct restore *r) {
+    struct control_call *c = r->call;
+    struct number_client *client = c->server->number[c->job.worker_index];
+    enum vrs_err e = number_restore(client, c->job.municipality, control_text(c, "name"));
+    for (size_t at = 0; e == VRS_OK && at < r->gone.numbers.len; at += STORE_ID_BYTES) {
+        struct record_id row;
+        memcpy(row.bytes, r->gone.numbers.data + at, sizeof row.bytes);
+        e = number_erase(client, c->job.municipality, &row);
+    }
+    return e == ERR_NOT_FOUND ? VRS_OK : e;
+}
+
+static enum vrs_err see_end(struct tombstone *t, void *arg) {
+    *(bool *)arg |= t->what == TOMBSTONE_PARTITION;
+    return VRS_OK;
+}
+
+/* What was destroyed does not come back (C127). */
+static enum vrs_err must_not_be_destroyed(struct restore *r) {
+    struct control_call *c = r->call;
+    const struct tombstone_file file = {.dir = r->tombstones, .keys = c->server->keys};
+    bool destroyed = false;
+    if (access(r->live_keys, F_OK) != 0)
+        return VRS_OK; /* an empty machine: its keys come with the backup */
+    enum vrs_err e = tombstone_read(&file, c->job.municipality, see_end, &destroyed, &c->job.fault);
+    return e == VRS_OK && destroyed ? ERR_CONFLICT : e;
+}
+
+static enum vrs_err restore_run(struct restore *r) {
+    struct control_call *c = r->call;
+    enum vrs_err e = copies_of(c, &r->from);
+    if (e != VRS_OK)
+        return e;
+    while (r->at < r->from.dirs.count &&
+           (access(r->from.db[r->at], R_OK) != 0 || access(r->from.keys[r->at], R_OK) != 0))
+        r->at++;
+    if (r->at == r->from.dirs.count)
+        return ERR_NOT_FOUND;
+    e = backup_fetch_tombstones(c->server, c->job.municipality, &c->job.fault);
+    if (e == VRS_OK)
+        e = must_not_be_destroyed(r);
+    if (e != VRS_OK)
+        return e;
+    last_known_head(r);
+    e = prepare(r);
+    if (e == VRS_OK)
+        e = take_place(r);
+    remove_staged(r);
+    if (e == VRS_OK)
+        e = restore_numbers(r);
+    if (e == VRS_OK && r->again > 0)
+        log_event(LOG_WARN, "erasure.applied_again", LF_STR("municipality", c->job.municipality),
+                  LF_INT("count", r->again));
+    return e;
+}
+
+/* With the partition closed. */
+enum vrs_err verb_restore_files(struct control_call *c, struct partition *p) {
+    const char *state = c->server->config.state_dir, *code = c->job.municipality;
+    struct restore r = {.call = c};
+    (void)p;
+    (void)snprintf(r.stage, sizeof r.stage, "%.400s/stage", state);
+    (void)snprintf(r.staged, sizeof r.staged, "%s/%s.db", r.stage, code);
+    (void)snprintf(r.live_dir, sizeof r.live_dir, "%.400s/partitions", state);
+    (void)snprintf(r.live, sizeof r.live, "%s/%s.db", r.live_dir, code);
+    (void)backup_tombstones(c->server, r.tombstones);
+    keyring_path(c->server->keys, code, r.live_keys, sizeof r.live_keys);
+    erased_init(&r.gone);
+    enum vrs_err e = restore_run(&r);
+    erased_fini(&r.gone);
+    return e;
 }
