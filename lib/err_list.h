@@ -96,6 +96,7 @@
     X(ERR_IDENTITY_MISSING, "identity_not_checked", 422, false, "Identity was not checked", "本人確認の方法と確認日を入力してください。") \
     X(ERR_PURPOSE, "purpose_not_allowed", 422, false, "Purpose is not on the closed list", "利用目的が正しくありません。目的を選び直してください。") \
     X(ERR_NOT_ON_ALLOW_LIST, "not_on_allow_list", 403, false, "Not on the allow-list", "照会許可用照合リストにない照会です。") \
+    X(ERR_PERMIT, "permit_refused", 403, false, "The permit is missing, used or too old", "情報提供許可証がないか、使用済み・期限切れです。新しい照会としてやり直してください。") \
     X(ERR_OWN_MUNICIPALITY, "own_municipality", 422, false, "Asked the own municipality", "照会先に自分の自治体は指定できません。住民検索を使ってください。") \
     X(ERR_NO_SUCH_MUNICIPALITY, "no_such_municipality", 422, false, "No such municipality", "存在しない自治体コードです。") \
     X(ERR_RESULT_GONE, "result_expired", 410, false, "Result has been deleted", "保存期限を過ぎたため、照会結果は削除されました。もう一度照会してください。") \

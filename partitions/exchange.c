@@ -111,6 +111,7 @@ struct inquiries {
     void *arg;
     int64_t now_ms;
     uint64_t count, seen, last;
+    struct erased *erased; /* may be NULL */
 };
 
 static enum vrs_err each_inquiry(struct record *r, void *arg) {
@@ -140,7 +141,10 @@ static enum vrs_err expire_one(struct record *r, void *arg) {
     if (e == VRS_OK && q.expires_ms != 0 && q.expires_ms <= x->now_ms) {
         buffer_clear(&q.result); /* secure_delete wipes the old row */
         q.state = INQUIRY_EXPIRED;
-        e = inquiry_put(x->partition, &q);
+        if (x->erased != NULL)
+            e = erase_note_seal(x->partition, TABLE_INQUIRY, &q.id, x->erased);
+        if (e == VRS_OK)
+            e = inquiry_put(x->partition, &q);
         x->count++;
     }
     inquiry_fini(&q);
@@ -152,17 +156,19 @@ static enum vrs_err abort_one(struct record *r, void *arg) {
     struct inquiry q;
     inquiry_init(&q);
     enum vrs_err e = inquiry_read(r, &q);
+    bool late = e == VRS_OK && q.asked_ms <= x->now_ms;
     q.state = INQUIRY_ABORTED;
-    if (e == VRS_OK)
+    if (late)
         e = inquiry_put(x->partition, &q);
-    x->count++;
+    x->count += late;
     inquiry_fini(&q);
     return e;
 }
 
-enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uint64_t *expired) {
+enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uint64_t *expired,
+                              struct erased *erased) {
     static const enum inquiry_state kept[] = {INQUIRY_MATCH, INQUIRY_TAKEN_OVER};
-    struct inquiries x = {.partition = p, .now_ms = now_ms};
+    struct inquiries x = {.partition = p, .now_ms = now_ms, .erased = erased};
     enum vrs_err e = VRS_OK;
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         x.last = 0;
@@ -176,8 +182,8 @@ enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uint64_t *exp
     return e;
 }
 
-enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted) {
-    struct inquiries x = {.partition = p};
+enum vrs_err inquiries_abort_open(struct partition *p, int64_t asked_until_ms, uint64_t *aborted) {
+    struct inquiries x = {.partition = p, .now_ms = asked_until_ms};
     enum vrs_err e = record_scan(p, TABLE_INQUIRY, INQUIRY_OPEN, 0, UINT32_MAX, abort_one, &x);
     *aborted = x.count;
     return e;

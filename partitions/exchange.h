@@ -48,10 +48,14 @@ typedef enum vrs_err inquiry_fn(struct inquiry *q, void *arg);
 VRS_CHECK enum vrs_err inquiries_in_state(struct partition *p, enum inquiry_state s, uint64_t limit,
                                           inquiry_fn *fn, void *arg);
 
-/* Results whose time has come are wiped (the row stays, without them). */
-VRS_CHECK enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uint64_t *expired);
-/* At the start: what was asked and never answered is aborted; nobody waits for it any more. */
-VRS_CHECK enum vrs_err inquiries_abort_open(struct partition *p, uint64_t *aborted);
+/* Results whose time has come are wiped (the row stays, without them); their seals are noted in `x`
+ * (may be NULL) for looking through the file. */
+VRS_CHECK enum vrs_err inquiries_expire(struct partition *p, int64_t now_ms, uint64_t *expired,
+                                        struct erased *x);
+/* What was asked until then and never answered is aborted: at the start all of it, and what is
+ * older than any request lives; nobody waits for it any more. */
+VRS_CHECK enum vrs_err inquiries_abort_open(struct partition *p, int64_t asked_until_ms,
+                                            uint64_t *aborted);
 
 /* Inquiries for and about a person who is erased; the record of provisions stays.  ERR_CONFLICT: one
  * is held and waits for its answer. */

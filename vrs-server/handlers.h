@@ -53,6 +53,7 @@ VRS_CHECK enum vrs_err imports_erase(struct partition *p, struct erased *x);
 void inquiries_ask(struct http_request *rq);
 void inquiries_get(struct http_request *rq);
 void inquiries_take_over(struct http_request *rq);
+/* inquiry_sweep.c */
 void inquiries_sweep(struct server *server); /* every minute: results whose time has come */
 /* held.c */
 void held_list_get(struct http_request *rq);

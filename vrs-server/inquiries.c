@@ -12,7 +12,9 @@
  * is wiped before the result is stored.  No file on B is made or changed by a miss but the count.
  *  Q2  an answer leaves only after both sides' records are committed (C70).
  *  Q3  unknown person and wrong town are the same path after the look-up (C81).
- *  Q4  an inquiry that a crash cut off is ABORTED at the next open and asked again by a person. */
+ *  Q4  the provider's step needs the permit that step 1 issued, once (permit.h).
+ *  Q5  an inquiry that a crash cut off is ABORTED at the next open and asked again by a person. */
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +27,10 @@
 #include "vrs-server/apply.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/inquiry_flow.h"
+#include "vrs-server/permit.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/request.h"
+#include "vrs-server/setting.h"
 #include "vrs-server/views.h"
 
 struct ask {
@@ -38,6 +42,11 @@ struct ask {
     struct buffer doses; /* MATCH: JSON array */
     uint64_t dose_count;
     struct record_id held;
+    uint8_t permit[PERMIT_ID_BYTES];
+    bool permit_used;     /* by this request: its step at the provider may run again */
+    enum vrs_err refusal; /* of the provider's own checks; VRS_OK none */
+    struct event *retry;  /* the result that met a full queue */
+    unsigned tries;
 };
 
 /* Past its time a result is gone, whether the sweep has come by or not. */
@@ -91,7 +100,7 @@ static enum vrs_err check_basis(struct inside_request *in, const struct ask *a) 
     const struct server *s = in->server;
     const struct inquiry *q = &a->q;
     struct civil_date today = clock_today_jst();
-    enum vrs_err e = policy_purpose(s->policies, q->purpose, "inquiry");
+    enum vrs_err e = session_purpose(in, q->purpose, "inquiry");
     if (e == VRS_OK)
         e = policy_basis(s->policies, in->session.municipality, q->basis_kind, today);
     if (e == VRS_OK && strcmp(q->basis_kind, "consent") == 0 &&
@@ -170,6 +179,8 @@ static enum vrs_err read_ask(struct inside_request *in, struct ask *a) {
 
 static void ask_end(struct inside_request *in, enum vrs_err e) {
     struct ask *a = in->own;
+    if (a->retry != NULL)
+        event_free(a->retry);
     secret_wipe(&a->number, sizeof a->number);
     inquiry_fini(&a->q);
     buffer_fini(&a->doses);
@@ -184,6 +195,8 @@ static enum vrs_err result_run(struct inside_request *in, struct partition *p) {
     in->act = "inquiry.result";
     inquiry_init(&q);
     enum vrs_err e = inquiry_get(p, &a->q.id, &q);
+    if (e == VRS_OK && q.state != INQUIRY_OPEN) /* aborted for its age */
+        e = ERR_CONFLICT;
     if (e == VRS_OK)
         e = inquiry_store_result(in, p, &q, a->result, &a->doses, a->dose_count);
     if (e == VRS_OK && a->result != INQUIRY_ABORTED)
@@ -193,11 +206,32 @@ static enum vrs_err result_run(struct inside_request *in, struct partition *p) {
     return e;
 }
 
+static void result_done(struct inside_request *in);
+
+static void result_again(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct inside_request *in = arg;
+    inside_step(in, in->session.municipality, 0, result_run, result_done);
+}
+
+/* The queue is full, but this inquiry has been asked and must end: a little later again.  The number
+ * is gone already (Q1). */
+static bool result_later(struct inside_request *in) {
+    enum { TRIES = 100 };
+    const struct timeval soon = {.tv_usec = 100000};
+    struct ask *a = in->own;
+    if (a->retry == NULL)
+        a->retry = event_new(in->server->base, -1, 0, result_again, in);
+    return a->tries++ < TRIES && a->retry != NULL && event_add(a->retry, &soon) == 0;
+}
+
 static void result_done(struct inside_request *in) {
     const struct ask *a = in->own;
     enum vrs_err e = in->job.err;
+    if (e == ERR_BUSY && result_later(in))
+        return;
     if (e == VRS_OK && a->result == INQUIRY_ABORTED)
-        e = ERR_NUMBER_AWAY;
+        e = a->refusal != VRS_OK ? a->refusal : ERR_NUMBER_AWAY;
     ask_end(in, e);
 }
 
@@ -254,18 +288,90 @@ static enum vrs_err count_miss(struct partition *p, const char *asker) {
     return tally_add(p, name, 1);
 }
 
+/* What a permit is for; `request` is filled and must be wiped. */
+struct asked {
+    char number[13];
+    char basis_kind[16];
+    char basis_document[200];
+    char identity_method[100];
+    char user[64];
+    struct record_id inquiry;
+};
+
+static struct permit_terms terms_of(const struct server *s, const struct ask *a, const char *asker,
+                                    const char *provider, struct asked *request,
+                                    char items[VIEW_ITEMS_MAX]) {
+    memset(request, 0, sizeof *request);
+    memcpy(request->number, a->number.digits, sizeof request->number);
+    memcpy(request->basis_kind, a->q.basis_kind, sizeof request->basis_kind);
+    memcpy(request->basis_document, a->q.basis_document, sizeof request->basis_document);
+    memcpy(request->identity_method, a->q.identity_method, sizeof request->identity_method);
+    memcpy(request->user, a->q.user, sizeof request->user);
+    request->inquiry = a->q.id;
+    view_items_for(s, a->q.purpose, asker, provider, items);
+    return (struct permit_terms){.asker = asker,
+                                 .provider = provider,
+                                 .business = a->q.purpose,
+                                 .items = items,
+                                 .request = request,
+                                 .len = sizeof *request};
+}
+
+static enum vrs_err issue_permit(struct inside_request *in) {
+    struct ask *a = in->own;
+    struct asked request;
+    char items[VIEW_ITEMS_MAX];
+    const struct permit_terms t =
+        terms_of(in->server, a, in->session.municipality, a->from, &request, items);
+    enum vrs_err e = permit_issue(in->server->permits, &t, clock_mono_ms(), a->permit);
+    secret_wipe(&request, sizeof request);
+    return e;
+}
+
+/* The provider's side: everything that it stands for, computed once more (C86). */
+static enum vrs_err use_permit(struct inside_request *in, const char *here) {
+    struct ask *a = in->own;
+    struct asked request;
+    char items[VIEW_ITEMS_MAX];
+    if (a->permit_used)
+        return VRS_OK;
+    const struct permit_terms t =
+        terms_of(in->server, a, in->session.municipality, here, &request, items);
+    enum vrs_err e = permit_use(in->server->permits, a->permit, &t, clock_mono_ms());
+    secret_wipe(&request, sizeof request);
+    a->permit_used = e == VRS_OK;
+    return e;
+}
+
+/* What the provider decides for itself, by its own lists and settings. */
+static enum vrs_err provider_permits(struct inside_request *in, struct partition *p) {
+    const struct ask *a = in->own;
+    const struct server *s = in->server;
+    const char *here = partition_code(p), *asker = in->session.municipality;
+    struct civil_date today = clock_today_jst();
+    int64_t answers = 1;
+    enum vrs_err e = policy_basis(s->policies, here, a->q.basis_kind, today);
+    if (e == VRS_OK)
+        e = allow_guard_permits(s->allow, a->q.purpose, asker, here, NULL, today);
+    if (e == VRS_OK && strcmp(a->q.purpose, "transfer_in") == 0)
+        e = setting_get(p, SETTING_PURPOSE_ANSWER, &answers);
+    if (e == VRS_OK && answers == 0)
+        e = ERR_PURPOSE;
+    return e == VRS_OK ? use_permit(in, here) : e;
+}
+
+static bool is_refusal(enum vrs_err e) {
+    return e == ERR_BASIS_REFUSED || e == ERR_NOT_ON_ALLOW_LIST || e == ERR_PURPOSE ||
+           e == ERR_PERMIT || e == ERR_BUSY;
+}
+
 static enum vrs_err provide_run(struct inside_request *in, struct partition *p) {
     struct ask *a = in->own;
     const struct server *s = in->server;
-    struct civil_date today = clock_today_jst();
     const char *here = partition_code(p);
     a->result = INQUIRY_NO_MATCH;
     a->dose_count = 0;
-    /* Checked again by the side that provides (C86), by its own policy. */
-    enum vrs_err e = policy_basis(s->policies, here, a->q.basis_kind, today);
-    if (e == VRS_OK)
-        e = allow_guard_permits(s->allow, a->q.purpose, in->session.municipality, here, NULL,
-                                today);
+    enum vrs_err e = provider_permits(in, p); /* checked again by the side that provides (C86) */
     if (e != VRS_OK)
         return e;
     struct record_id row, id;
@@ -289,8 +395,10 @@ static enum vrs_err provide_run(struct inside_request *in, struct partition *p) 
 static void provided(struct inside_request *in) {
     struct ask *a = in->own;
     secret_wipe(&a->number, sizeof a->number); /* Q1 */
-    if (in->job.err != VRS_OK)
+    if (in->job.err != VRS_OK) {
         a->result = INQUIRY_ABORTED;
+        a->refusal = is_refusal(in->job.err) ? in->job.err : VRS_OK;
+    }
     inside_step(in, in->session.municipality, 0, result_run, result_done);
 }
 
@@ -303,8 +411,10 @@ static enum vrs_err nowhere_run(struct inside_request *in, struct partition *own
     const struct number_access why = {
         .right = "inquire", .purpose = a->q.purpose, .user = in->session.user};
     a->result = INQUIRY_NO_MATCH;
-    enum vrs_err e =
-        number_match(in->server->number[in->job.worker_index], a->from, &a->number, &why, &row);
+    enum vrs_err e = use_permit(in, a->from);
+    if (e != VRS_OK)
+        return e;
+    e = number_match(in->server->number[in->job.worker_index], a->from, &a->number, &why, &row);
     return e == VRS_OK || e == ERR_NOT_FOUND ? count_miss(own, in->session.municipality) : e;
 }
 
@@ -397,8 +507,13 @@ static enum vrs_err ask_run(struct inside_request *in, struct partition *p) {
 
 static void ask_done(struct inside_request *in) {
     const struct ask *a = in->own;
-    if (in->job.err != VRS_OK || a->result != INQUIRY_OPEN)
+    if (in->job.err != VRS_OK || a->result != INQUIRY_OPEN) {
         ask_end(in, in->job.err);
+        return;
+    }
+    in->job.err = issue_permit(in);
+    if (in->job.err != VRS_OK)
+        provided(in);
     else
         inside_step(in, a->from, 0, provide_run, provide_done); /* never makes a file */
 }
@@ -560,39 +675,4 @@ void inquiries_take_over(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     in->act = "inquiry.take_over";
     inside_run(in, take_over_run);
-}
-
-/* --- keeping time: results delete themselves (C88), whoever looks or not --- */
-
-struct sweep_job {
-    struct pool_job job; /* first */
-    uint64_t expired;
-};
-
-static enum vrs_err expire_run(struct pool_job *job, struct partition *p) {
-    return inquiries_expire(p, clock_now_ms(), &((struct sweep_job *)job)->expired);
-}
-
-static void expire_done(struct pool_job *job) {
-    const struct sweep_job *s = (const struct sweep_job *)job;
-    if (s->expired > 0)
-        log_event(LOG_INFO, "inquiry.expired", LF_STR("municipality", job->municipality),
-                  LF_INT("count", s->expired));
-    free(job);
-}
-
-static void expire_in(const char *municipality, void *arg) {
-    struct server *server = arg;
-    struct sweep_job *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return; /* the next minute */
-    INSIDE_COPY(s->job.municipality, municipality);
-    s->job.run = expire_run;
-    s->job.done = expire_done;
-    if (pool_submit(server->pool, &s->job) != VRS_OK)
-        free(s);
-}
-
-void inquiries_sweep(struct server *server) {
-    pool_each(server->pool, expire_in, server);
 }

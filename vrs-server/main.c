@@ -30,6 +30,7 @@
 #include "vrs-server/log_rule.h"
 #include "vrs-server/login.h"
 #include "vrs-server/password_rule.h"
+#include "vrs-server/permit.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/refusals.h"
 #include "vrs-server/rotation.h"
@@ -142,7 +143,7 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
  * that an older file does not know take effect before anything else does. */
 static enum vrs_err partition_opened(struct partition *p, void *arg) {
     uint64_t aborted = 0;
-    enum vrs_err e = inquiries_abort_open(p, &aborted);
+    enum vrs_err e = inquiries_abort_open(p, INT64_MAX, &aborted);
     if (e == VRS_OK && aborted > 0)
         log_event(LOG_WARN, "inquiry.aborted", LF_STR("municipality", partition_code(p)),
                   LF_INT("count", aborted));
@@ -265,6 +266,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         e = refusals_open(s, &s->refusals);
     if (e == VRS_OK)
         e = allow_guard_open(s, &s->allow, fault);
+    if (e == VRS_OK && (s->permits = permits_open()) == NULL)
+        e = ERR_MEMORY;
     if (e == VRS_OK)
         e = terminal_list_open(s, &s->terminals);
     if (e == VRS_OK)
@@ -335,6 +338,7 @@ static void close_parts(struct server *s) {
     rotations_close(&s->rotations);
     terminal_list_close(&s->terminals);
     allow_guard_close(&s->allow);
+    permits_close(&s->permits);
     for (size_t i = 0; i < SERVER_MAX_WORKERS; i++) {
         if (s->number[i] != NULL)
             number_client_close(&s->number[i]);

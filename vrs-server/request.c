@@ -234,21 +234,21 @@ static void step_done(struct pool_job *job) {
     in->done(in);
 }
 
-static void submit(struct inside_request *in, const char *municipality, unsigned flags) {
+static enum vrs_err submit(struct inside_request *in, const char *municipality, unsigned flags) {
     memcpy(in->job.municipality, municipality, sizeof in->job.municipality - 1);
     in->job.municipality[sizeof in->job.municipality - 1] = '\0';
     in->job.flags = flags;
     in->job.err = VRS_OK;
-    enum vrs_err e = pool_submit(in->server->pool, &in->job);
-    if (e != VRS_OK)
-        inside_answer(in, e);
+    return pool_submit(in->server->pool, &in->job);
 }
 
 void inside_run(struct inside_request *in, inside_fn *run) {
     in->run = run;
     in->job.run = job_run;
     in->job.done = job_done;
-    submit(in, in->session.municipality, POOL_CREATE);
+    enum vrs_err e = submit(in, in->session.municipality, POOL_CREATE);
+    if (e != VRS_OK)
+        inside_answer(in, e);
 }
 
 static enum vrs_err refused(struct inside_request *in, struct partition *p) {
@@ -293,7 +293,11 @@ void inside_step(struct inside_request *in, const char *municipality, unsigned p
     in->done = done;
     in->job.run = step_run;
     in->job.done = step_done;
-    submit(in, municipality, pool_flags);
+    enum vrs_err e = submit(in, municipality, pool_flags);
+    if (e == VRS_OK)
+        return;
+    in->job.err = e;
+    done(in);
 }
 
 /* An answer closes the arena, and `in` with it: what the answer is made of is taken out before, and

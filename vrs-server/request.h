@@ -55,10 +55,10 @@ struct inside_request {
     bool entry_made;        /* by the present run */
     bool entry_kept;        /* an earlier step's entry is committed */
     bool kick_line;         /* outcomes changed: hand them over after the commit */
-    enum vrs_err refusal; /* inside_refuse, with the words that were ready for it */
+    enum vrs_err refusal;   /* inside_refuse, with the words that were ready for it */
     char refusal_ja[400];
     json_t *refusal_extra; /* owned */
-    uint64_t more;          /* refusals of this kind before it that got no entry */
+    uint64_t more;         /* refusals of this kind before it that got no entry */
 };
 
 /* Made by the gate and kept as the request's context; NULL when out of memory. */
@@ -78,7 +78,8 @@ void inside_refuse_stranger(struct inside_request *in, const struct tls_peer *pe
 /* Runs `run` in the session's own municipality (POOL_CREATE) with idempotency where the route has
  * ROUTE_IDEMPOTENT, then answers. */
 void inside_run(struct inside_request *in, inside_fn *run);
-/* Runs `run` in any partition, then `done` on the loop with in->job.err (no answer is sent). */
+/* Runs `run` in any partition, then `done` on the loop with in->job.err (no answer is sent); at once
+ * with ERR_BUSY when the queue is full. */
 void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,
                  inside_fn *run, inside_done_fn *done);
 /* Ends the request: in->answer, or the problem for `e`. */

@@ -17,6 +17,7 @@
 #include "vrs-server/signer/signer.h"
 
 struct allow_guard;
+struct permits;
 struct policy_list;
 struct password_rules;
 struct sessions;
@@ -76,6 +77,7 @@ struct server {
     struct policy_list *policies;
     struct log_rules *log_rules;
     struct allow_guard *allow; /* any thread */
+    struct permits *permits;   /* any thread */
     struct password_rules *passwords;
     struct sessions *sessions;
     struct logins *logins;

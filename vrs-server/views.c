@@ -89,6 +89,39 @@ json_t *view_dose(const struct server *s, const struct claim *c) {
     return o;
 }
 
+/* What a certificate of the own municipality may show: no inquiry, so no allow-list. */
+static bool certificate_item(const char *name) {
+    static const char *const items[] = {"dose_number", "vaccinated_on", "maker",
+                                        "product",     "lot",           "municipality_code"};
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+        if (strcmp(items[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool item_permitted(const struct server *s, const char *name, const char *business,
+                           const char *asker, const char *provider) {
+    if (strcmp(asker, provider) == 0)
+        return certificate_item(name);
+    return allow_guard_permits(s->allow, business, asker, provider, name, clock_today_jst()) ==
+           VRS_OK;
+}
+
+void view_items_for(const struct server *s, const char *business, const char *asker,
+                    const char *provider, char out[VIEW_ITEMS_MAX]) {
+    static const char *const items[] = {
+        "status",  "dose_number", "vaccinated_on",     "maker",
+        "product", "lot",         "municipality_code", "coupon_number",
+        "site",    "physician",   "recorded_at"};
+    size_t n = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+        if (item_permitted(s, items[i], business, asker, provider))
+            n += (size_t)snprintf(out + n, VIEW_ITEMS_MAX - n, "%s%s", n > 0 ? " " : "", items[i]);
+    }
+}
+
 json_t *view_dose_for(const struct server *s, const struct claim *c, const char *business,
                       const char *asker, const char *provider) {
     json_t *all = json_pack(
@@ -101,8 +134,7 @@ json_t *view_dose_for(const struct server *s, const struct claim *c, const char 
     json_t *value;
     void *next;
     json_object_foreach_safe(all, next, name, value) {
-        if (allow_guard_permits(s->allow, business, asker, provider, name, clock_today_jst()) !=
-            VRS_OK)
+        if (!item_permitted(s, name, business, asker, provider))
             (void)json_object_del(all, name);
     }
     return all;

@@ -15,6 +15,10 @@ json_t *view_dose(const struct server *s, const struct claim *c);
  * business (C92): built from the store, never from the request. */
 json_t *view_dose_for(const struct server *s, const struct claim *c, const char *business,
                       const char *asker, const char *provider);
+/* The names of those items, space-separated; "" none. */
+enum { VIEW_ITEMS_MAX = 200 };
+void view_items_for(const struct server *s, const char *business, const char *asker,
+                    const char *provider, char out[VIEW_ITEMS_MAX]);
 /* A resident; `coupons` (may be NULL) is stolen. */
 json_t *view_person(const struct person *p, json_t *coupons);
 /* [{code, detail}] from space-separated rule names. */

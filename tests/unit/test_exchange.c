@@ -77,11 +77,11 @@ static void a_result_is_gone_when_its_time_has_come(void **state) {
     room_commit();
     room_keep(TABLE_INQUIRY, &due.id, &due_seal);
     room_keep(TABLE_INQUIRY, &later.id, &later_seal);
-    room_ok(inquiries_expire(room.partition, 998, &n));
+    room_ok(inquiries_expire(room.partition, 998, &n, NULL));
     assert_int_equal(n, 0);
-    room_ok(inquiries_expire(room.partition, 1000, &n));
+    room_ok(inquiries_expire(room.partition, 1000, &n, NULL));
     assert_int_equal(n, 2);
-    room_ok(inquiries_expire(room.partition, 1000, &n));
+    room_ok(inquiries_expire(room.partition, 1000, &n, NULL));
     assert_int_equal(n, 0);
     assert_int_equal(state_of(&due, &len), INQUIRY_EXPIRED);
     assert_int_equal(len, 0);
@@ -109,9 +109,9 @@ static void expiry_goes_over_pages(void **state) {
         ask(&q, INQUIRY_MATCH, i % 2 == 0 ? 1000 : 3000, "[]");
         inquiry_fini(&q);
     }
-    room_ok(inquiries_expire(room.partition, 2000, &n));
+    room_ok(inquiries_expire(room.partition, 2000, &n, NULL));
     assert_int_equal(n, 601);
-    room_ok(inquiries_expire(room.partition, 3000, &n));
+    room_ok(inquiries_expire(room.partition, 3000, &n, NULL));
     assert_int_equal(n, 600);
 }
 
@@ -129,11 +129,11 @@ static void only_open_inquiries_are_aborted(void **state) {
     int listed = 0;
     ask(&open, INQUIRY_OPEN, 0, "");
     ask(&pending, INQUIRY_PENDING, 0, "");
-    room_ok(inquiries_abort_open(room.partition, &n));
+    room_ok(inquiries_abort_open(room.partition, INT64_MAX, &n));
     assert_int_equal(n, 1);
     assert_int_equal(state_of(&open, &len), INQUIRY_ABORTED);
     assert_int_equal(state_of(&pending, &len), INQUIRY_PENDING);
-    room_ok(inquiries_abort_open(room.partition, &n));
+    room_ok(inquiries_abort_open(room.partition, INT64_MAX, &n));
     assert_int_equal(n, 0);
     room_ok(inquiries_in_state(room.partition, INQUIRY_PENDING, 10, count_inquiry, &listed));
     assert_int_equal(listed, 1);

@@ -298,11 +298,11 @@ static void a_result_deletes_itself(void **state) {
     q.expires_ms = 1000;
     assert_true(buffer_puts(&q.result, "[{\"lot\":\"FF3620\"}]"));
     ok(inquiry_put(p, &q));
-    ok(inquiries_expire(p, 999, &n));
+    ok(inquiries_expire(p, 999, &n, NULL));
     assert_int_equal(n, 0);
     ok(inquiry_get(p, &q.id, &got));
     assert_int_equal(got.result.len, q.result.len);
-    ok(inquiries_expire(p, 1000, &n));
+    ok(inquiries_expire(p, 1000, &n, NULL));
     assert_int_equal(n, 1);
     ok(inquiry_get(p, &q.id, &got));
     assert_int_equal(got.state, INQUIRY_EXPIRED);
@@ -318,7 +318,7 @@ static void an_inquiry_that_was_cut_off_is_aborted(void **state) {
     inquiry_init(&q);
     q.state = INQUIRY_OPEN;
     ok(inquiry_put(p, &q));
-    ok(inquiries_abort_open(p, &n));
+    ok(inquiries_abort_open(p, INT64_MAX, &n));
     assert_int_equal(n, 1);
     ok(inquiry_get(p, &q.id, &q));
     assert_int_equal(q.state, INQUIRY_ABORTED);
