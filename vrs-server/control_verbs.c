@@ -44,7 +44,8 @@ enum vrs_err control_answer(struct control_call *c, json_t *reply) {
     return reply != NULL ? VRS_OK : ERR_MEMORY;
 }
 
-enum vrs_err control_log(struct control_call *c, struct partition *p, const char *detail) {
+static enum vrs_err log_result(struct control_call *c, struct partition *p, const char *result,
+                               const char *detail) {
     const struct log_entry entry = {
         .actor = {.user = control_text(c, "by")[0] != '\0' ? control_text(c, "by") : "operator",
                   .section = "operation",
@@ -52,10 +53,25 @@ enum vrs_err control_log(struct control_call *c, struct partition *p, const char
                   .source = "control"},
         .act = c->verb->name,
         .purpose = "operation",
-        .result = "ok",
+        .result = result,
         .detail = detail};
     return access_log_append(p, &entry, NULL);
 }
+
+/* With steps still before it a command has only begun. */
+enum vrs_err control_log(struct control_call *c, struct partition *p, const char *detail) {
+    const size_t steps = sizeof c->verb->steps / sizeof *c->verb->steps;
+    bool last = c->step + 1 >= steps || c->verb->steps[c->step + 1].run == NULL;
+    return log_result(c, p, last ? "ok" : "begun", detail);
+}
+
+/* A command that is none leaves its entry, too. */
+static enum vrs_err verb_unknown(struct control_call *c, struct partition *p) {
+    (void)c, (void)p;
+    return ERR_NOT_FOUND;
+}
+static const struct verb unknown = {.name = "control.refused",
+                                    .steps = {{verb_unknown, AT_REGISTRY}}};
 
 static const struct verb verbs[] = {
     {.name = "user.apply", .steps = {{verb_user_apply, AT_REGISTRY}}},
@@ -79,16 +95,53 @@ static const struct verb verbs[] = {
     {.name = "backup",
      .steps = {{verb_backup_copy, AT_MUNICIPALITY_IDLE}, {verb_note_municipality, AT_REGISTRY}}},
     {.name = "restore",
-     .steps = {{verb_note_municipality, AT_REGISTRY},
-               {verb_restore_files, AT_MUNICIPALITY_CLOSED}},
+     .steps = {{verb_note_municipality, AT_REGISTRY}, {verb_restore_files, AT_MUNICIPALITY_CLOSED}},
      .replay = true},
 };
 
 /* --- running a verb step by step --- */
 
+static void end(struct control_call *c, enum vrs_err e) {
+    c->done(c, e, c->reply, c->arg);
+    json_decref(c->request);
+    free(c);
+}
+
+/* What failed is on record in the registry (C72): which command, why, about whom. */
+static enum vrs_err failure_run(struct pool_job *job, struct partition *registry) {
+    struct control_call *c = (struct control_call *)job;
+    static const char *const about[] = {"verb", "municipality_code", "user_id", "name"};
+    char detail[300] = "";
+    for (size_t i = 0, len = 0; i < sizeof about / sizeof *about; i++) {
+        if (control_text(c, about[i])[0] == '\0')
+            continue;
+        int n = snprintf(detail + len, sizeof detail - len, "%s%s=%.60s", len > 0 ? " " : "",
+                         about[i], control_text(c, about[i]));
+        len += n > 0 ? (size_t)n : 0;
+    }
+    return log_result(c, registry, err_name(c->failed), detail);
+}
+
+static void failure_done(struct pool_job *job) {
+    struct control_call *c = (struct control_call *)job;
+    if (job->err != VRS_OK)
+        log_event(LOG_ERROR, "control.unlogged", LF_ERR(job->err));
+    end(c, c->failed);
+}
+
+static void fail(struct control_call *c, enum vrs_err e) {
+    log_fault(LOG_WARN, "control.failed", &c->job.fault);
+    c->failed = e;
+    memcpy(c->job.municipality, REGISTRY, sizeof c->job.municipality);
+    c->job.flags = POOL_CREATE;
+    c->job.run = failure_run;
+    c->job.done = failure_done;
+    c->job.err = VRS_OK;
+    if (pool_submit(c->server->pool, &c->job) != VRS_OK)
+        end(c, e);
+}
+
 static void finish(struct control_call *c, enum vrs_err e) {
-    if (e != VRS_OK)
-        log_fault(LOG_WARN, "control.failed", &c->job.fault);
     if (e == VRS_OK &&
         c->terminal.serial[0] != '\0') /* before vrsctl hears that it is done (C31) */
         e = terminal_list_put(c->server->terminals, &c->terminal);
@@ -104,9 +157,10 @@ static void finish(struct control_call *c, enum vrs_err e) {
     if (e == VRS_OK &&
         (c->verb->rotate || c->verb->replay)) /* a backup may hold a rotation's middle */
         rotations_go_on(c->server->rotations, control_text(c, "municipality_code"));
-    c->done(c, e, c->reply, c->arg);
-    json_decref(c->request);
-    free(c);
+    if (e != VRS_OK)
+        fail(c, e);
+    else
+        end(c, e);
 }
 
 static void next_step(struct control_call *c);
@@ -165,16 +219,15 @@ enum vrs_err control_start(struct server *s, json_t *request, control_done_fn *d
                            struct control_call **out) {
     const char *name = json_string_value(json_object_get(request, "verb"));
     struct control_call *c = NULL;
-    const struct verb *verb = NULL;
+    const struct verb *verb = &unknown;
     for (size_t i = 0; name != NULL && i < sizeof verbs / sizeof *verbs; i++) {
         if (strcmp(verbs[i].name, name) == 0)
             verb = &verbs[i];
     }
-    if (verb != NULL)
-        c = calloc(1, sizeof *c);
+    c = calloc(1, sizeof *c);
     if (c == NULL) {
         json_decref(request);
-        return verb == NULL ? ERR_NOT_FOUND : ERR_MEMORY;
+        return ERR_MEMORY;
     }
     c->server = s;
     c->request = request;

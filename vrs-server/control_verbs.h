@@ -10,7 +10,7 @@ struct control_call;
 /* Once, on the loop; `reply` is a new reference or NULL. */
 typedef void control_done_fn(struct control_call *call, enum vrs_err e, json_t *reply, void *arg);
 
-/* `request` is stolen, also on error.  ERR_NOT_FOUND: no such verb. */
+/* `request` is stolen, also on error.  A verb that is none ends as ERR_NOT_FOUND, with its entry. */
 VRS_CHECK enum vrs_err control_start(struct server *s, json_t *request, control_done_fn *done,
                                      void *arg, struct control_call **out);
 

@@ -149,7 +149,8 @@ void access_log_list(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     in->act = "log.read";
     in->purpose = "log_review";
-    inside_run(in, list_run);
+    if (inside_scope(in))
+        inside_run(in, list_run);
 }
 
 /* --- what a person may be shown: officers by section and user id, nothing of other persons --- */
@@ -251,6 +252,8 @@ static enum vrs_err person_run(struct inside_request *in, struct partition *p) {
 void access_log_resident(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     in->act = "log.read_person";
+    if (!inside_scope(in))
+        return;
     if (wants(in, "text/csv"))
         http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.csv\"");
     inside_run(in, person_run);

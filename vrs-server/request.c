@@ -287,6 +287,19 @@ void inside_refuse_stranger(struct inside_request *in, const struct tls_peer *pe
         inside_answer(in, e);
 }
 
+bool inside_scope(struct inside_request *in) {
+    char code[sizeof in->session.municipality];
+    enum vrs_err e = session_scope(in, code);
+    if (e == VRS_OK && strcmp(code, in->session.municipality) != 0 &&
+        !pool_exists(in->server->pool, code))
+        e = ERR_NOT_FOUND; /* reading makes no file */
+    if (e == VRS_OK)
+        memcpy(in->session.municipality, code, sizeof code);
+    else
+        inside_refuse(in, e);
+    return e == VRS_OK;
+}
+
 void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,
                  inside_fn *run, inside_done_fn *done) {
     in->run = run;

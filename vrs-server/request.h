@@ -82,6 +82,9 @@ void inside_run(struct inside_request *in, inside_fn *run);
  * with ERR_BUSY when the queue is full. */
 void inside_step(struct inside_request *in, const char *municipality, unsigned pool_flags,
                  inside_fn *run, inside_done_fn *done);
+/* For routes that read a log: the request goes to the partition whose log is meant (session_scope),
+ * and leaves its entry there.  False: refused. */
+bool inside_scope(struct inside_request *in);
 /* Ends the request: in->answer, or the problem for `e`. */
 void inside_answer(struct inside_request *in, enum vrs_err e);
 /* The subject of acts on the whole register (an export): found in every person's list. */
