@@ -6,6 +6,7 @@
 #include "lib/csv.h"
 #include "lib/log.h"
 #include "lib/secret.h"
+#include "ocr-ingest/enrol.h"
 #include "ocr-ingest/feed.h"
 
 static volatile sig_atomic_t stop;
@@ -28,6 +29,8 @@ int main(int argc, char **argv) {
     (void)sigaction(SIGINT, &ask, NULL);
     (void)sigaction(SIGTERM, &ask, NULL);
     (void)sigaction(SIGPIPE, &ignore, NULL);
+    if (argc > 1 && enrol_named(argv[1]))
+        return enrol_main(argc - 1, argv + 1);
     int status = feed_options_read(argc, argv, &o);
     if (status < 0)
         status = (int)feed_run(&o, &stop);
