@@ -33,6 +33,7 @@ static const struct field members[] = {
     FIELD(25, FIELD_I64, struct claim, changed_ms),
     FIELD(26, FIELD_BOOL, struct claim, cancelled_by_terminal),
     FIELD(27, FIELD_I32, struct claim, state), /* for the history, whose rows have no state */
+    FIELD(28, FIELD_I64, struct claim, log_seq),
     {0},
 };
 
@@ -281,6 +282,17 @@ enum vrs_err claim_mark_sent_version(struct partition *p, const uint8_t *receipt
 
 enum vrs_err claim_mark_sent(struct partition *p, const uint8_t *receipt) {
     return claim_mark_sent_version(p, receipt, UINT64_MAX);
+}
+
+enum vrs_err claim_mark_unsent(struct partition *p, const uint8_t *receipt) {
+    struct claim c;
+    enum vrs_err e = claim_by_receipt(p, receipt, &c);
+    if (e == VRS_OK) {
+        c.outcome_unsent = true;
+        e = mark_unsent(p, &c);
+        claim_wipe(&c);
+    }
+    return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
 static enum vrs_err each_unsent(struct record *r, void *arg) {

@@ -59,6 +59,8 @@ struct claim {
     char changed_by[64];
     char change_reason[512];
     int64_t changed_ms;
+    /* The log entry that commits to its receipt's outcome (access_log.h), 0 none: its proof. */
+    uint64_t log_seq;
     bool cancelled_by_terminal;
     /* Set before an insert or update: the outcome is to be handed over, and stays marked (a row of
      * TABLE_OUTCOME_UNSENT) until claim_mark_sent.  Not read back. */
@@ -92,6 +94,9 @@ VRS_CHECK enum vrs_err claim_mark_sent_version(struct partition *p, const uint8_
                                                uint64_t version);
 VRS_CHECK enum vrs_err claim_mark_sent(struct partition *p,
                                        const uint8_t *receipt); /* any version */
+/* Sets the mark of a claim as it is: the outside lacks something of its outcome.  VRS_OK when no
+ * claim has the receipt. */
+VRS_CHECK enum vrs_err claim_mark_unsent(struct partition *p, const uint8_t *receipt);
 /* Oldest mark first. */
 VRS_CHECK enum vrs_err claims_unsent(struct partition *p, uint64_t limit, claim_fn *fn, void *arg);
 VRS_CHECK enum vrs_err claim_history(struct partition *p, const struct record_id *id, claim_fn *fn,

@@ -72,6 +72,7 @@ static const struct {
     {"log.review", ACT_REQUEST, "操作記録の点検"},
     {"log.review_list", ACT_REQUEST, "操作記録の点検の一覧"},
     {"log.report", ACT_REQUEST, "操作記録の分析"},
+    {"log.checkpoints", ACT_REQUEST, "署名された記録の先頭の表示"},
     {"log.epoch", ACT_CONTROL, "復元後の記録の再開"},
     {"terminals.enrol_code", ACT_REQUEST, "端末の登録コードの発行"},
     {"terminals.list", ACT_REQUEST, "端末の一覧の表示"},
@@ -103,6 +104,8 @@ static const struct {
     {"http.crowded", ACT_REFUSED, "接続数の上限による切断"},
     {"disk.low", ACT_OUTSIDE, "インターネット側のディスク残量の不足"},
     {"disk.enough", ACT_OUTSIDE, "インターネット側のディスク残量の回復"},
+    {"log.fork", ACT_OUTSIDE, "署名された記録の先頭の食い違い"},
+    {"log.bad_proof", ACT_OUTSIDE, "受付証明の検証の失敗"},
     {"clock.jumped", ACT_OUTSIDE, "インターネット側の時計の飛び"},
     /* commands of the operator */
     {"control.refused", ACT_CONTROL, "実行できない運用コマンド"},

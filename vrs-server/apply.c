@@ -12,7 +12,8 @@
 /* Invariants:
  *  A1  at most one claim of a turn (coupon, dose number) is in force; the rest are marked.
  *  A2  a receipt has one claim; applying it again changes nothing and answers the same.
- *  A3  what is applied leaves its log entry, its counts and its outcome in the same transaction. */
+ *  A3  what is applied leaves its log entry, its counts and its outcome in the same transaction.
+ *  A4  the entry of a reading commits to what its receipt is told; the claim names that entry. */
 
 enum { MAX_PRIOR = 64 };
 
@@ -247,11 +248,55 @@ static enum vrs_err decide(struct server *s, struct partition *p, struct claim *
     return e;
 }
 
+/* --- what a receipt is told, as its log entry commits to it (A4) --- */
+
+static bool has_receipt(const struct claim *c) {
+    static const uint8_t none[CLAIM_RECEIPT_BYTES];
+    return memcmp(c->receipt, none, sizeof none) != 0;
+}
+
+static void commit_to(const struct claim *c, const struct line_result *r, struct merkle_hash *out) {
+    char receipt[2 * LINE_RECEIPT_BYTES + 1], ocr_line[19], date[11];
+    crypto_hex(r->receipt, sizeof r->receipt, receipt);
+    coupon_format(&c->coupon, ocr_line);
+    clock_format_date(c->vaccinated_on, date);
+    const struct proof_statement s = {.receipt_id = receipt,
+                                      .dose_id = r->dose_id,
+                                      .outcome = line_outcome_name(r->outcome),
+                                      .ocr_line = ocr_line,
+                                      .status = c->given ? "given" : "not_given",
+                                      .vaccinated_on = date,
+                                      .product = c->product,
+                                      .lot = c->lot};
+    proof_commitment(&s, out);
+}
+
+static enum vrs_err see_entry(const struct log_read *e, void *arg) {
+    struct apply_proof *proof = arg;
+    if (memcmp(&e->commitment, &proof->commitment, sizeof e->commitment) == 0)
+        proof->place = (struct log_place){.entry = e->seq, .entry_hash = e->entry_hash};
+    return VRS_OK;
+}
+
+enum vrs_err apply_proof_of(struct partition *p, const struct claim *c, const struct line_result *r,
+                            struct apply_proof *out) {
+    memset(out, 0, sizeof *out);
+    if (c->log_seq == 0 || !has_receipt(c))
+        return VRS_OK;
+    commit_to(c, r, &out->commitment);
+    enum vrs_err e = access_log_one(p, c->log_seq, see_entry, out);
+    return e == ERR_NOT_FOUND ? VRS_OK : e; /* purged after its years */
+}
+
 /* --- recording --- */
 
+/* `told`: what the entry commits to, NULL nothing. */
 static enum vrs_err log_claim(struct partition *p, const char *act, const struct claim *c,
                               const struct person *holder, const struct log_actor *who,
-                              const char *result) {
+                              const char *result, const struct line_result *told,
+                              struct apply_proof *proof) {
+    if (told != NULL)
+        commit_to(c, told, &proof->commitment);
     const struct log_entry entry = {.actor = *who,
                                     .act = act,
                                     .purpose = "vaccination_record",
@@ -260,42 +305,62 @@ static enum vrs_err log_claim(struct partition *p, const char *act, const struct
                                     .count = 1,
                                     .person = c->has_person ? holder : NULL,
                                     .subjects = c->has_person ? &c->person : NULL,
-                                    .subject_count = c->has_person ? 1 : 0};
-    return access_log_append(p, &entry, NULL);
+                                    .subject_count = c->has_person ? 1 : 0,
+                                    .commitment = told != NULL ? &proof->commitment : NULL};
+    return told != NULL ? access_log_append_at(p, &entry, &proof->place)
+                        : access_log_append(p, &entry, NULL);
 }
 
-static bool has_receipt(const struct claim *c) {
-    static const uint8_t none[CLAIM_RECEIPT_BYTES];
-    return memcmp(c->receipt, none, sizeof none) != 0;
+/* The entry of what was decided, named by the claim, which is stored after it. */
+static enum vrs_err log_outcome(struct partition *p, const char *act, struct claim *c,
+                                const struct person *holder, const struct log_actor *who,
+                                struct apply_proof *proof) {
+    struct line_result told;
+    memset(proof, 0, sizeof *proof);
+    apply_result_of(c, &told);
+    enum vrs_err e = log_claim(p, act, c, holder, who, line_outcome_name(told.outcome),
+                               has_receipt(c) ? &told : NULL, proof);
+    c->log_seq = proof->place.entry;
+    return e;
 }
 
 enum vrs_err apply_claim(struct server *s, struct partition *p, struct claim *c,
                          const struct log_actor *who, struct tally_batch *tally, bool clock_warning,
-                         struct line_result *result) {
+                         struct line_result *result, struct apply_proof *proof) {
     struct person holder;
+    struct line_result told;
+    struct apply_proof made;
     enum vrs_err e = ERR_NOT_FOUND;
+    bool before_now = false;
     memset(&holder, 0, sizeof holder);
+    memset(&made, 0, sizeof made);
     if (has_receipt(c)) {
         struct claim before;
         e = claim_by_receipt(p, c->receipt, &before);
-        if (e == VRS_OK) /* A2 */
+        before_now = e == VRS_OK;
+        if (before_now) /* A2 */
             *c = before;
         secret_wipe(&before, sizeof before);
     }
     if (e == ERR_NOT_FOUND) {
         e = decide(s, p, c, &holder, tally, clock_warning);
+        if (e == VRS_OK)
+            e = log_outcome(p, "dose.record", c, &holder, who, &made);
         /* The first outcome needs no mark: the inbox offers its entry until it has one. */
         if (e == VRS_OK)
             e = claim_insert(p, c);
-        if (e == VRS_OK)
-            e = log_claim(p, "dose.record", c, &holder, who, line_outcome_name(outcome_of(c)));
         if (e == VRS_OK) {
             apply_count(tally, c, 1);
             metric_add(&outcomes[outcome_of(c)], 1);
         }
     }
+    apply_result_of(c, &told);
+    if (e == VRS_OK && before_now && proof != NULL)
+        e = apply_proof_of(p, c, &told, &made);
     if (e == VRS_OK && result != NULL)
-        apply_result_of(c, result);
+        *result = told;
+    if (e == VRS_OK && proof != NULL)
+        *proof = made;
     person_wipe(&holder);
     return e;
 }
@@ -319,7 +384,8 @@ enum vrs_err apply_taken_over(struct server *s, struct partition *p, struct clai
         if (e == VRS_OK)
             e = claim_insert(p, c);
         if (e == VRS_OK)
-            e = log_claim(p, "dose.take_over", c, holder, who, line_outcome_name(outcome_of(c)));
+            e = log_claim(p, "dose.take_over", c, holder, who, line_outcome_name(outcome_of(c)),
+                          NULL, NULL);
         if (e == VRS_OK)
             apply_count(tally, c, 1);
         *added = e == VRS_OK;
@@ -338,9 +404,12 @@ static bool may_cancel(const struct claim *c, const struct line_cancel *cancel,
 
 enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct line_cancel *cancel,
                           int64_t received_ms, const uint8_t receipt[LINE_RECEIPT_BYTES],
-                          struct tally_batch *tally, struct line_result *result) {
+                          struct tally_batch *tally, struct line_result *result,
+                          struct apply_proof *proof) {
     (void)s;
     struct claim c;
+    bool told = true;
+    memset(proof, 0, sizeof *proof);
     struct person holder;
     memset(&holder, 0, sizeof holder);
     memset(result, 0, sizeof *result);
@@ -361,24 +430,32 @@ enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct li
         return VRS_OK;
     }
     e = VRS_OK;
-    if (found && c.state != CLAIM_CANCELLED && may_cancel(&c, cancel, received_ms)) {
+    bool cancels = found && c.state != CLAIM_CANCELLED && may_cancel(&c, cancel, received_ms);
+    if (cancels) {
         apply_count(tally, &c, -1);
-        bool told = c.state != CLAIM_WAITING; /* a waiting receipt becomes final: once */
+        told = c.state != CLAIM_WAITING; /* a waiting receipt becomes final: once */
         c.state = CLAIM_CANCELLED;
         c.cancelled_by_terminal = true;
         c.outcome_unsent |= !told;
         (void)snprintf(c.changed_by, sizeof c.changed_by, "%s", cancel->staff);
         (void)snprintf(c.change_reason, sizeof c.change_reason, "%s", cancel->reason);
         c.changed_ms = received_ms;
-        e = claim_update(p, &c);
         result->outcome = LINE_CANCELLED;
     }
     if (e == VRS_OK && c.has_person)
         e = person_get(p, &c.person, &holder);
     const struct log_actor who = {
         .user = cancel->staff, .terminal = cancel->terminal, .source = "internet"};
-    if (e == VRS_OK)
-        e = log_claim(p, "dose.cancel", &c, &holder, &who, line_outcome_name(result->outcome));
+    struct apply_proof of_dose;
+    if (e == VRS_OK && cancels && !told) {
+        e = log_outcome(p, "dose.cancel", &c, &holder, &who, &of_dose);
+    } else if (e == VRS_OK) {
+        e = log_claim(p, "dose.cancel", &c, &holder, &who, line_outcome_name(result->outcome),
+                      cancels ? result : NULL, proof);
+        c.log_seq = 0; /* what its receipt was told is the past */
+    }
+    if (e == VRS_OK && cancels)
+        e = claim_update(p, &c);
     if (e == VRS_OK)
         metric_add(&outcomes[result->outcome], 1);
     person_wipe(&holder);
@@ -399,6 +476,7 @@ struct waiting {
 static enum vrs_err apply_again(struct claim *c, void *arg) {
     struct waiting *w = arg;
     struct person holder;
+    struct apply_proof made;
     memset(&holder, 0, sizeof holder);
     if (c->state != CLAIM_WAITING)
         return VRS_OK;
@@ -409,10 +487,9 @@ static enum vrs_err apply_again(struct claim *c, void *arg) {
         (void)snprintf(c->changed_by, sizeof c->changed_by, "%s", w->who->user);
         (void)snprintf(c->change_reason, sizeof c->change_reason, "接種券が登録されたため");
         c->changed_ms = clock_now_ms();
-        e = claim_update(w->partition, c);
+        e = log_outcome(w->partition, "dose.record", c, &holder, w->who, &made);
         if (e == VRS_OK)
-            e = log_claim(w->partition, "dose.record", c, &holder, w->who,
-                          line_outcome_name(outcome_of(c)));
+            e = claim_update(w->partition, c);
         if (e == VRS_OK) {
             apply_count(w->tally, c, 1);
             metric_add(&outcomes[outcome_of(c)], 1);

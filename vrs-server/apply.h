@@ -8,26 +8,41 @@
 #include "partitions/access_log.h"
 #include "partitions/tally.h"
 #include "tablet-api/line.h"
+#include "tablet-api/proof.h"
 #include "vrs-server/rules.h"
 
 struct server;
 
+/* What a receipt's proof rests on: a log entry, and the statement (proof.h) it commits to. */
+struct apply_proof {
+    struct log_place place; /* entry 0: none */
+    struct merkle_hash commitment;
+};
+/* Of a stored claim that apply_result_of tells so: none when what its entry commits to is no longer
+ * what is told. */
+VRS_CHECK enum vrs_err apply_proof_of(struct partition *p, const struct claim *c,
+                                      const struct line_result *r, struct apply_proof *out);
+
 /* Fills and stores `c` (coupon, status, date … set by the caller; state, person, reasons set here).
- * A claim with the same receipt is found and returned as it is (replays).  `result` may be NULL.
+ * A claim with the same receipt is found and returned as it is (replays).  `result` and `proof` may be
+ * NULL.
  * `duplicate` compares status, date, product and lot after normalisation, else `conflict`. */
 VRS_CHECK enum vrs_err apply_claim(struct server *s, struct partition *p, struct claim *c,
                                    const struct log_actor *who, struct tally_batch *tally,
-                                   bool clock_warning, struct line_result *result);
+                                   bool clock_warning, struct line_result *result,
+                                   struct apply_proof *proof);
 /* A dose that another municipality provided, taken into the own person's record: coupon, person and
  * content set by the caller.  The same dose again is VRS_OK with *added = false. */
 VRS_CHECK enum vrs_err apply_taken_over(struct server *s, struct partition *p, struct claim *c,
                                         const struct person *holder, const struct log_actor *who,
                                         struct tally_batch *tally, bool *added);
-/* :cancel by the terminal: same terminal, same Japanese day as the registration. */
+/* :cancel by the terminal: same terminal, same Japanese day as the registration.  The entry commits
+ * to the cancellation's own receipt; when the dose still waited for its coupon, to the dose's. */
 VRS_CHECK enum vrs_err apply_cancel(struct server *s, struct partition *p,
                                     const struct line_cancel *c, int64_t received_ms,
                                     const uint8_t receipt[LINE_RECEIPT_BYTES],
-                                    struct tally_batch *tally, struct line_result *result);
+                                    struct tally_batch *tally, struct line_result *result,
+                                    struct apply_proof *proof);
 /* A coupon was registered: its waiting claims are applied again, oldest first; their outcomes are
  * marked unsent.  *settled counts them. */
 VRS_CHECK enum vrs_err apply_waiting(struct server *s, struct partition *p, const char *coupon,

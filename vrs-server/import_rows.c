@@ -453,7 +453,7 @@ static enum vrs_err dose_row(char **cells, struct import_context *x) {
         return refuse(x, ERR_R113, dose_columns[D_DAY]);
     x->result = ROW_NEW;
     if ((e == VRS_OK || e == ERR_NOT_FOUND) && x->commit) {
-        e = apply_claim(x->server, x->partition, &c, &x->who, x->tally, false, NULL);
+        e = apply_claim(x->server, x->partition, &c, &x->who, x->tally, false, NULL, NULL);
         if (c.state == CLAIM_DUPLICATE)
             x->result = ROW_SAME;
         note_reasons(x, c.reasons);

@@ -17,8 +17,10 @@
 #include "vrs-server/act.h"
 #include "vrs-server/alert.h"
 #include "vrs-server/apply.h"
+#include "vrs-server/checkpoint.h"
 #include "vrs-server/line_outcomes.h"
 #include "vrs-server/line_queries.h"
+#include "vrs-server/prove.h"
 #include "vrs-server/snapshot.h"
 #include "vrs-server/tombstone.h"
 #include "vrs-server/watch.h"
@@ -34,6 +36,12 @@ enum {
     MAX_ENTRY_BYTES = 1 << 16,
 };
 
+/* What the proof of a result rests on, and where it stands. */
+struct proving {
+    struct apply_proof of;
+    size_t at;
+};
+
 /* Entries of one municipality on their way through its partition. */
 struct batch {
     struct pool_job job; /* first */
@@ -41,7 +49,9 @@ struct batch {
     struct batch *next; /* waiting to be tried again */
     struct line_entry *entry;
     struct line_result *result;
+    struct proving *proving;
     size_t count, cap;
+    struct buffer proofs; /* of the results, one behind the other */
     int64_t started_us;
     struct replay *replay; /* NULL: from the pull */
 };
@@ -100,7 +110,7 @@ static void actor_of(const char *staff, const char *terminal, struct log_actor *
 
 static enum vrs_err run_dose(struct line_out *l, struct partition *p, const struct line_entry *e,
                              const struct buffer *text, struct tally_batch *tally,
-                             struct line_result *result) {
+                             struct line_result *result, struct apply_proof *proof) {
     struct line_dose d;
     struct claim c;
     struct log_actor who;
@@ -128,7 +138,7 @@ static enum vrs_err run_dose(struct line_out *l, struct partition *p, const stru
 #undef COPY
     (void)snprintf(c.origin, sizeof c.origin, "tablet");
     actor_of(d.staff, d.terminal, &who);
-    err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result);
+    err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result, proof);
     claim_wipe(&c);
     secret_wipe(&d, sizeof d);
     return err;
@@ -136,18 +146,19 @@ static enum vrs_err run_dose(struct line_out *l, struct partition *p, const stru
 
 static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const struct line_entry *e,
                                const struct buffer *text, struct tally_batch *tally,
-                               struct line_result *result) {
+                               struct line_result *result, struct apply_proof *proof) {
     struct line_cancel c;
     enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
-    return err == VRS_OK ? apply_cancel(l->server, p, &c, e->received_ms, e->receipt, tally, result)
-                         : err;
+    return err == VRS_OK
+               ? apply_cancel(l->server, p, &c, e->received_ms, e->receipt, tally, result, proof)
+               : err;
 }
 
 /* One entry for each event, however often it is offered (L1): its receipt is kept like the key of a
  * request. */
 /* The names that the Internet side may tell, in plain words that a person may read. */
 static bool event_known(const struct line_event *ev) {
-    static const char *const told[] = {"session.", "disk.", "clock."};
+    static const char *const told[] = {"session.", "disk.", "clock.", "log."};
     enum act_kind kind;
     bool known = act_find(ev->name, &kind) && kind == ACT_REFUSED;
     for (size_t i = 0; !known && i < sizeof told / sizeof *told; i++)
@@ -220,7 +231,9 @@ static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, st
     struct line_out *l = b->line;
     const struct line_entry *e = &b->entry[i];
     struct line_result *result = &b->result[i];
+    struct apply_proof *proof = &b->proving[i].of;
     memset(result, 0, sizeof *result);
+    memset(proof, 0, sizeof *proof);
     buffer_clear(text);
     buffer_clear(aad);
     line_aad(e, aad);
@@ -237,9 +250,9 @@ static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, st
         if (b->replay == NULL)
             result->outcome = e->kind == LINE_CANCEL ? LINE_CANCELLED : LINE_RECORDED;
     } else if (err == VRS_OK && e->kind == LINE_DOSE)
-        err = run_dose(l, p, e, text, tally, result);
+        err = run_dose(l, p, e, text, tally, result, proof);
     else if (err == VRS_OK && e->kind == LINE_CANCEL)
-        err = run_cancel(l, p, e, text, tally, result);
+        err = run_cancel(l, p, e, text, tally, result, proof);
     else if (err == VRS_OK)
         err = run_event(b, p, e, text, result);
     if (err == ERR_TAMPERED || err == ERR_CORRUPT) {
@@ -270,7 +283,27 @@ static enum vrs_err batch_run(struct pool_job *job, struct partition *p) {
     return e;
 }
 
+/* The commit stands, and its head is signed unless the signer is away. */
+static void batch_committed(struct pool_job *job, struct partition *p) {
+    struct batch *b = (struct batch *)job;
+    buffer_clear(&b->proofs);
+    for (size_t i = 0; i < b->count; i++) {
+        struct proving *v = &b->proving[i];
+        v->at = b->proofs.len;
+        if (b->result[i].outcome != LINE_PENDING && prove_outcome(p, &v->of, &b->proofs))
+            b->result[i].proof_len = b->proofs.len - v->at;
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->proofs.failed)
+            b->result[i].proof_len = 0;
+        if (b->result[i].proof_len > 0)
+            b->result[i].proof = b->proofs.data + b->proving[i].at;
+    }
+}
+
 static void batch_free(struct batch *b) {
+    buffer_fini(&b->proofs);
+    free(b->proving);
     for (size_t i = 0; i < b->count; i++) {
         void *sealed = (void *)(uintptr_t)b->entry[i].sealed; /* our own copy */
         free(sealed);
@@ -315,8 +348,11 @@ static void batch_done(struct pool_job *job) {
     }
     bool cancelled = false;
     for (size_t i = 0; i < b->count; i++) {
-        if (b->result[i].outcome != LINE_PENDING)
-            line_outcomes_put(l->outcomes, &b->result[i]);
+        const struct line_result *r = &b->result[i];
+        if (r->outcome != LINE_PENDING)
+            line_outcomes_put(l->outcomes, r);
+        if (r->outcome != LINE_PENDING && r->proof_len == 0 && b->proving[i].of.place.entry != 0)
+            line_outcomes_unproven(l->outcomes, job->municipality, r->receipt);
         cancelled |= b->result[i].outcome == LINE_CANCELLED;
     }
     if (cancelled) /* of a dose that waited for its coupon: its own receipt has become final */
@@ -361,7 +397,9 @@ static struct batch *batch_for(struct sorter *s, const char *municipality) {
     b->line = s->line;
     b->replay = s->replay;
     b->job.run = batch_run;
+    b->job.committed = batch_committed;
     b->job.done = batch_done;
+    buffer_init(&b->proofs, (size_t)LINE_MAX_ENTRIES * LINE_MAX_PROOF);
     b->job.flags = POOL_CREATE;
     (void)snprintf(b->job.municipality, sizeof b->job.municipality, "%s", municipality);
     b->next = s->batches;
@@ -401,6 +439,10 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
         if (results == NULL)
             return ERR_MEMORY;
         b->result = results;
+        struct proving *proving = realloc(b->proving, cap * sizeof *proving);
+        if (proving == NULL)
+            return ERR_MEMORY;
+        b->proving = proving;
         b->cap = cap;
     }
     uint8_t *sealed = malloc(e->sealed_len);
@@ -604,6 +646,8 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
         e = line_outcomes_open(s, l->client, &l->outcomes);
     if (e == VRS_OK)
         e = line_queries_open(s, l->client, l->opener, &l->queries, fault);
+    if (e == VRS_OK)
+        e = checkpoints_start(s->checkpoints, l->client);
     secret_wipe(&key, sizeof key);
     if (e != VRS_OK) {
         struct line_out *failed = l;
@@ -629,6 +673,7 @@ void line_out_close(struct line_out **lp) {
     l->closing = true;
     line_outcomes_stop(l->outcomes);
     line_queries_stop(l->queries);
+    checkpoints_stop(l->server->checkpoints);
     if (l->client != NULL)
         client_close(&l->client);
     if (l->retry != NULL)

@@ -7,20 +7,21 @@
 
 #include "lib/log.h"
 #include "vrs-server/apply.h"
+#include "vrs-server/prove.h"
 
 /* Invariants:
  *  O1  an outcome stays queued until LINE_ACKED names it.
  *  O2  a waiting claim that became final is marked unsent in its partition until then, so that a
- *      crash here loses nothing. */
+ *      crash here loses nothing; so is one whose proof could not be made yet. */
 
-enum { RETRY_MS = 500, MAX_UNSENT = 500 };
+enum { RETRY_MS = 500, PROVE_AGAIN_S = 1, MAX_UNSENT = 500 };
 
 /* An outcome that the outside does not have yet. */
 struct pending {
-    struct line_result result;
-    char municipality[7]; /* "" or: where the unsent mark is to be taken off */
-    uint64_t version;     /* of the claim whose mark it is */
-    bool sent;            /* in the POST that is in flight */
+    struct line_result result; /* its proof is a copy of our own */
+    char municipality[7];      /* "" or: where the unsent mark is to be taken off */
+    uint64_t version;          /* of the claim whose mark it is */
+    bool sent;                 /* in the POST that is in flight */
 };
 
 struct mark_job {
@@ -36,15 +37,32 @@ struct mark_job {
 struct unsent_job {
     struct pool_job job; /* first */
     struct line_outcomes *line;
-    size_t count;
+    bool for_proofs; /* looked for because proofs were missing */
+    size_t count, lacking;
+    struct buffer proofs;
     struct line_result result[MAX_UNSENT];
+    struct apply_proof of[MAX_UNSENT];
+    size_t at[MAX_UNSENT]; /* of its proof */
     uint64_t version[MAX_UNSENT];
+};
+
+/* Receipts of a municipality whose outcome went out without a proof. */
+struct unproven_job {
+    struct pool_job job; /* first */
+    struct line_outcomes *line;
+    size_t count, cap;
+    uint8_t (*receipt)[LINE_RECEIPT_BYTES];
+    struct unproven_job *next;
 };
 
 struct line_outcomes {
     struct server *server;
     struct client *client;
-    struct event *retry;
+    struct event *retry, *prove;
+    struct unproven_job *collecting; /* to be marked with the next post */
+    char (*lacking)[7];              /* municipalities with marks for want of a proof */
+    size_t lacking_count, lacking_cap;
+    bool proving; /* one of them is being looked at */
     struct pending *pending;
     size_t pending_count, pending_cap;
     bool posting, closing;
@@ -87,12 +105,23 @@ static bool pending_add(struct line_outcomes *l, const struct line_result *r,
         l->pending = grown;
         l->pending_cap = cap;
     }
+    uint8_t *proof = r->proof_len > 0 ? malloc(r->proof_len) : NULL;
+    if (r->proof_len > 0 && proof == NULL)
+        return false;
     struct pending *p = &l->pending[l->pending_count++];
     memset(p, 0, sizeof *p);
     p->result = *r;
+    p->result.proof = proof;
+    if (proof != NULL)
+        memcpy(proof, r->proof, r->proof_len);
     p->version = version;
     (void)snprintf(p->municipality, sizeof p->municipality, "%s", municipality);
     return true;
+}
+
+static void pending_drop(struct pending *p) {
+    void *proof = (void *)(uintptr_t)p->result.proof; /* our own copy */
+    free(proof);
 }
 
 static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
@@ -168,8 +197,10 @@ static void outcomes_posted(const struct client_reply *r, void *arg) {
         log_event(LOG_ERROR, "line.bad_answer", LF_STR("path", "outcomes"));
     size_t kept = 0;
     for (size_t i = 0; i < l->pending_count; i++) {
-        if (l->pending[i].result.outcome == LINE_PENDING)
+        if (l->pending[i].result.outcome == LINE_PENDING) {
+            pending_drop(&l->pending[i]);
             continue;
+        }
         l->pending[kept] = l->pending[i];
         l->pending[kept++].sent = false;
     }
@@ -186,7 +217,11 @@ static void outcomes_posted(const struct client_reply *r, void *arg) {
         retry_later(l);
 }
 
+static void mark_unproven(struct line_outcomes *l);
+
 void line_outcomes_post(struct line_outcomes *l) {
+    if (!l->closing)
+        mark_unproven(l);
     if (l->posting || l->pending_count == 0 || l->closing)
         return;
     struct buffer body;
@@ -203,52 +238,212 @@ void line_outcomes_post(struct line_outcomes *l) {
     buffer_fini(&body);
 }
 
+/* --- what changed inside, or lacks its proof --- */
+
+struct seeing {
+    struct unsent_job *job;
+    struct partition *partition;
+};
+
 static enum vrs_err see_unsent(struct claim *c, void *arg) {
-    struct unsent_job *u = arg;
-    if (u->count < MAX_UNSENT) {
-        u->version[u->count] = c->version;
-        apply_result_of(c, &u->result[u->count++]);
-    }
-    return VRS_OK;
+    const struct seeing *s = arg;
+    struct unsent_job *u = s->job;
+    if (u->count == MAX_UNSENT)
+        return VRS_OK;
+    u->version[u->count] = c->version;
+    apply_result_of(c, &u->result[u->count]);
+    enum vrs_err e = apply_proof_of(s->partition, c, &u->result[u->count], &u->of[u->count]);
+    u->count++;
+    return e;
 }
 
 static enum vrs_err unsent_run(struct pool_job *job, struct partition *p) {
     struct unsent_job *u = (struct unsent_job *)job;
+    struct seeing s = {.job = u, .partition = p};
     u->count = 0;
-    return claims_unsent(p, MAX_UNSENT, see_unsent, u);
+    return claims_unsent(p, MAX_UNSENT, see_unsent, &s);
+}
+
+static void unsent_committed(struct pool_job *job, struct partition *p) {
+    struct unsent_job *u = (struct unsent_job *)job;
+    u->lacking = 0;
+    buffer_clear(&u->proofs);
+    for (size_t i = 0; i < u->count; i++) {
+        u->at[i] = u->proofs.len;
+        if (prove_outcome(p, &u->of[i], &u->proofs))
+            u->result[i].proof_len = u->proofs.len - u->at[i];
+    }
+    for (size_t i = 0; i < u->count; i++) {
+        if (u->proofs.failed)
+            u->result[i].proof_len = 0;
+        if (u->result[i].proof_len > 0)
+            u->result[i].proof = u->proofs.data + u->at[i];
+        else
+            u->lacking += u->of[i].place.entry != 0;
+    }
 }
 
 static bool is_pending(const struct line_outcomes *l, const struct line_result *r) {
     for (size_t i = 0; i < l->pending_count; i++) {
         if (memcmp(l->pending[i].result.receipt, r->receipt, LINE_RECEIPT_BYTES) == 0 &&
-            l->pending[i].result.outcome == r->outcome)
+            l->pending[i].result.outcome == r->outcome &&
+            (l->pending[i].result.proof_len > 0 || r->proof_len == 0))
             return true;
     }
     return false;
 }
 
+static void prove_soon(struct line_outcomes *l) {
+    const struct timeval soon = {.tv_sec = PROVE_AGAIN_S};
+    if (l->lacking_count > 0 && !l->closing)
+        (void)event_add(l->prove, &soon);
+}
+
+static void note_lacking(struct line_outcomes *l, const char *municipality) {
+    for (size_t i = 0; i < l->lacking_count; i++)
+        if (strcmp(l->lacking[i], municipality) == 0)
+            return;
+    if (l->lacking_count == l->lacking_cap) {
+        size_t cap = l->lacking_cap == 0 ? 16 : 2 * l->lacking_cap;
+        char(*grown)[7] = realloc(l->lacking, cap * sizeof *grown);
+        if (grown == NULL)
+            return; /* still marked: found at the next kick or start */
+        l->lacking = grown;
+        l->lacking_cap = cap;
+    }
+    (void)snprintf(l->lacking[l->lacking_count++], sizeof *l->lacking, "%s", municipality);
+    prove_soon(l);
+}
+
+static void none_lacking(struct line_outcomes *l, const char *municipality) {
+    for (size_t i = 0; i < l->lacking_count; i++)
+        if (strcmp(l->lacking[i], municipality) == 0) {
+            memmove(l->lacking[i], l->lacking[l->lacking_count - 1], sizeof *l->lacking);
+            l->lacking_count--;
+            return;
+        }
+}
+
+static void find(struct line_outcomes *l, const char *municipality, bool for_proofs);
+
+/* What lacks its proof is told without it, once, and stays marked. */
 static void unsent_done(struct pool_job *job) {
     struct unsent_job *u = (struct unsent_job *)job;
     struct line_outcomes *l = u->line;
-    for (size_t i = 0; job->err == VRS_OK && !l->closing && i < u->count; i++) {
-        if (!is_pending(l, &u->result[i]))
-            (void)pending_add(l, &u->result[i], job->municipality, u->version[i]);
+    bool looked = job->err == VRS_OK && !l->closing;
+    for (size_t i = 0; looked && i < u->count; i++) {
+        const struct line_result *r = &u->result[i];
+        bool lacks = r->proof_len == 0 && u->of[i].place.entry != 0;
+        if (!(lacks && u->for_proofs) && !is_pending(l, r))
+            (void)pending_add(l, r, lacks ? "" : job->municipality, u->version[i]);
     }
-    if (!l->closing)
+    if (u->for_proofs)
+        l->proving = false;
+    if (looked && u->lacking == 0 && u->count < MAX_UNSENT)
+        none_lacking(l, job->municipality);
+    else if (looked)
+        note_lacking(l, job->municipality);
+    if (!l->closing) {
         line_outcomes_post(l);
+        if (u->for_proofs && looked && u->lacking == 0 && u->count < MAX_UNSENT &&
+            l->lacking_count > 0) {
+            l->proving = true; /* the signer is back: on with the next one */
+            find(l, l->lacking[0], true);
+        } else {
+            prove_soon(l);
+        }
+    }
+    buffer_fini(&u->proofs);
     free(u);
 }
 
-void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
+static void find(struct line_outcomes *l, const char *municipality, bool for_proofs) {
     struct unsent_job *u = calloc(1, sizeof *u);
-    if (u == NULL)
-        return; /* still marked: found at the next kick or start */
-    u->line = l;
-    u->job.run = unsent_run;
-    u->job.done = unsent_done;
-    (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);
-    if (pool_submit(l->server->pool, &u->job) != VRS_OK)
-        free(u);
+    if (u != NULL) {
+        u->line = l;
+        u->for_proofs = for_proofs;
+        u->job.run = unsent_run;
+        u->job.committed = unsent_committed;
+        u->job.done = unsent_done;
+        buffer_init(&u->proofs, (size_t)MAX_UNSENT * LINE_MAX_PROOF);
+        (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);
+        if (pool_submit(l->server->pool, &u->job) == VRS_OK)
+            return;
+    }
+    free(u); /* still marked: found at the next kick or start */
+    if (for_proofs) {
+        l->proving = false;
+        prove_soon(l);
+    }
+}
+
+void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
+    find(l, municipality, false);
+}
+
+static void unproven_free(struct unproven_job *u) {
+    free(u->receipt);
+    free(u);
+}
+
+static enum vrs_err unproven_run(struct pool_job *job, struct partition *p) {
+    const struct unproven_job *u = (const struct unproven_job *)job;
+    enum vrs_err e = VRS_OK;
+    for (size_t i = 0; e == VRS_OK && i < u->count; i++)
+        e = claim_mark_unsent(p, u->receipt[i]);
+    return e;
+}
+
+static void unproven_done(struct pool_job *job) {
+    struct unproven_job *u = (struct unproven_job *)job;
+    if (job->err != VRS_OK) /* those receipts stay without a proof unless they are asked again */
+        log_fault(LOG_ERROR, "line.unproven_not_marked", &job->fault);
+    else
+        note_lacking(u->line, job->municipality);
+    unproven_free(u);
+}
+
+static void mark_unproven(struct line_outcomes *l) {
+    while (l->collecting != NULL) {
+        struct unproven_job *u = l->collecting;
+        l->collecting = u->next;
+        if (pool_submit(l->server->pool, &u->job) != VRS_OK)
+            unproven_free(u);
+    }
+}
+
+void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
+                            const uint8_t receipt[LINE_RECEIPT_BYTES]) {
+    struct unproven_job *u = l->collecting;
+    while (u != NULL && strcmp(u->job.municipality, municipality) != 0)
+        u = u->next;
+    if (u == NULL && (u = calloc(1, sizeof *u)) != NULL) {
+        u->line = l;
+        u->job.run = unproven_run;
+        u->job.done = unproven_done;
+        (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);
+        u->next = l->collecting;
+        l->collecting = u;
+    }
+    if (u != NULL && u->count == u->cap) {
+        size_t cap = u->cap == 0 ? 64 : 2 * u->cap;
+        uint8_t(*grown)[LINE_RECEIPT_BYTES] = realloc(u->receipt, cap * sizeof *grown);
+        if (grown == NULL)
+            return;
+        u->receipt = grown;
+        u->cap = cap;
+    }
+    if (u != NULL)
+        memcpy(u->receipt[u->count++], receipt, LINE_RECEIPT_BYTES);
+}
+
+static void prove_again(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct line_outcomes *l = arg;
+    if (l->proving || l->lacking_count == 0)
+        return;
+    l->proving = true;
+    find(l, l->lacking[0], true);
 }
 
 void line_outcomes_put(struct line_outcomes *l, const struct line_result *r) {
@@ -269,7 +464,8 @@ enum vrs_err line_outcomes_open(struct server *s, struct client *line, struct li
     l->server = s;
     l->client = line;
     l->retry = event_new(s->base, -1, 0, retry, l);
-    return l->retry != NULL ? VRS_OK : ERR_MEMORY;
+    l->prove = event_new(s->base, -1, 0, prove_again, l);
+    return l->retry != NULL && l->prove != NULL ? VRS_OK : ERR_MEMORY;
 }
 
 void line_outcomes_stop(struct line_outcomes *l) {
@@ -279,4 +475,12 @@ void line_outcomes_stop(struct line_outcomes *l) {
     if (l->retry != NULL)
         event_free(l->retry);
     l->retry = NULL;
+    if (l->prove != NULL)
+        event_free(l->prove);
+    l->prove = NULL;
+    while (l->collecting != NULL) {
+        struct unproven_job *u = l->collecting;
+        l->collecting = u->next;
+        unproven_free(u);
+    }
 }

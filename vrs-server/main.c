@@ -22,6 +22,7 @@
 #include "vrs-server/alert.h"
 #include "vrs-server/allow_list.h"
 #include "vrs-server/backup.h"
+#include "vrs-server/checkpoint.h"
 #include "vrs-server/condition.h"
 #include "vrs-server/control.h"
 #include "vrs-server/erasure.h"
@@ -32,10 +33,12 @@
 #include "vrs-server/password_rule.h"
 #include "vrs-server/permit.h"
 #include "vrs-server/policy.h"
+#include "vrs-server/prove.h"
 #include "vrs-server/refusals.h"
 #include "vrs-server/rotation.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
+#include "vrs-server/statistics.h"
 #include "vrs-server/sweep.h"
 #include "vrs-server/terminal_list.h"
 #include "vrs-server/watch.h"
@@ -90,6 +93,7 @@ static const struct config_key config_keys[] = {
         "tablet-api takes no new log-ins on an older one"),
     INT(pull_max, "500", 1, 1000, "entries a pull"),
     INT(pull_wait_ms, "20000", 10, 60000, "how long a pull waits for an entry"),
+    INT(checkpoint_s, "60", 1, 3600, "how often signed heads go to their second place"),
     INT(import_max_rows, "4000000", 1, 10000000, "rows of one import"),
     FLAG(development, "false", "allows key files, clock_file, and a kernel without Landlock"),
     FLAG(dumpable, "false", "tests of proofs only: core dumps allowed"),
@@ -253,15 +257,21 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         .max_open = (size_t)c->max_open,
         .max_queued = 20000,
         .opened = partition_opened,
+        .committed = prove_committed,
         .arg = s,
     };
-    enum vrs_err e = pool_open(s->base, &pool, &s->pool, fault);
-    for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
-        e = number_client_open(c->number_socket, 5000, &s->number[i]);
+    enum vrs_err e = checkpoints_open(s, &s->checkpoints);
+    /* The workers sign with their own clients from their first commit on. */
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
         e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer[i]);
     if (e == VRS_OK)
         e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer_loop);
+    if (e == VRS_OK)
+        e = pool_open(s->base, &pool, &s->pool, fault);
+    for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
+        e = number_client_open(c->number_socket, 5000, &s->number[i]);
+    if (e == VRS_OK)
+        e = logins_check_accounts(s, fault);
     if (e == VRS_OK)
         e = refusals_open(s, &s->refusals);
     if (e == VRS_OK)
@@ -274,6 +284,8 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         e = sessions_open(s, &s->sessions);
     if (e == VRS_OK)
         e = logins_open(s, &s->logins);
+    if (e == VRS_OK)
+        e = statistics_open(s, &s->statistics);
     if (e == VRS_OK)
         e = line_out_open(s, &s->line, fault);
     if (e == VRS_OK)
@@ -335,6 +347,7 @@ static void close_parts(struct server *s) {
     conditions_close(&s->conditions);
     alerts_close(&s->alerts);
     pool_close(&s->pool); /* finishes what is queued */
+    statistics_close(&s->statistics);
     rotations_close(&s->rotations);
     terminal_list_close(&s->terminals);
     allow_guard_close(&s->allow);
@@ -345,6 +358,7 @@ static void close_parts(struct server *s) {
         signer_client_close(&s->signer[i]);
     }
     signer_client_close(&s->signer_loop);
+    checkpoints_close(&s->checkpoints);
     keyring_close(&s->keys);
     password_rules_close(&s->passwords);
     log_rules_close(&s->log_rules);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "vrs-server/checkpoint.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/login.h"
 #include "vrs-server/request.h"
@@ -25,6 +26,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/users/{id}:disable", "staff.manage", 0, 4096, users_disable, "End an account"},
     {ROUTE_POST, "/v1/users/{id}:change-section", "staff.manage", 0, 4096, users_change_section, "Another section: rights end at once"},
     {ROUTE_POST, "/v1/users/{id}:clear-throttle", "staff.manage", 0, 1024, users_clear_throttle, "Let a locked-out account try again"},
+    {ROUTE_GET, "/v1/statistics", "statistics", 0, 0, statistics_get, "Counts of doses"},
     {ROUTE_GET, "/v1/settings", "setting.manage", 0, 0, settings_get, "Settings of the municipality"},
     {ROUTE_PUT, "/v1/settings", "setting.manage", ROUTE_IF_MATCH, 8192, settings_put, "Change settings"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 0, vaccines_get, "Products, intervals, ages, codes"},
@@ -62,6 +64,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/held-inquiries/{id}:approve", "inquiry.approve", ROUTE_IDEMPOTENT | ROUTE_CROSS, 8192, held_approve, "Approve an answer"},
     {ROUTE_POST, "/v1/held-inquiries/{id}:refuse", "inquiry.approve", ROUTE_IDEMPOTENT | ROUTE_CROSS, 8192, held_refuse, "Refuse an answer"},
     {ROUTE_GET, "/v1/provisions", "provision.read", 0, 0, provisions_list, "情報提供等の記録"},
+    {ROUTE_GET, "/v1/access-log/checkpoints", "log.proof", 0, 0, checkpoints_list, "Signed heads of the own log"},
     {ROUTE_GET, "/v1/access-log", "log.read", 0, 0, access_log_list, "Access log"},
 
     {ROUTE_GET, "/v1/log-reports", "log.review", 0, 0, log_reports_get, "Irregular use in the access log"},

@@ -17,11 +17,13 @@
 #include "vrs-server/signer/signer.h"
 
 struct allow_guard;
+struct checkpoints;
 struct permits;
 struct policy_list;
 struct password_rules;
 struct sessions;
 struct logins;
+struct statistics;
 struct terminal_list;
 struct refusals;
 struct line_out;
@@ -61,6 +63,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     int64_t session_idle_s, session_age_s;
     int64_t snapshot_max_age_s;
     int64_t pull_max, pull_wait_ms;
+    int64_t checkpoint_s;
     int64_t import_max_rows;
     bool development; /* key files allowed, Landlock optional, clock_file allowed */
     bool dumpable;    /* tests of proofs only */
@@ -81,6 +84,7 @@ struct server {
     struct password_rules *passwords;
     struct sessions *sessions;
     struct logins *logins;
+    struct statistics *statistics;
     struct terminal_list *terminals;
     struct refusals *refusals;
     struct line_out *line;
@@ -92,6 +96,7 @@ struct server {
     struct number_client *number[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
     struct signer_client *signer[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
     struct signer_client *signer_loop;                /* the loop's own */
+    struct checkpoints *checkpoints;                  /* signed heads on their way; any thread */
 };
 
 #endif

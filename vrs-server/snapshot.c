@@ -12,6 +12,7 @@
 #include "lib/metric.h"
 #include "partitions/tally.h"
 #include "vrs-server/account.h"
+#include "vrs-server/checkpoint.h"
 #include "vrs-server/terminal.h"
 
 enum { MAX_SNAPSHOT_BYTES = 64 << 20 };
@@ -39,6 +40,8 @@ struct snapshot {
     uint64_t sent;      /* the version in the push that is in flight */
     int64_t made_mono_ms;
     bool making, again, pushing;
+    struct signer_key log_keys[SIGNER_MAX_KEYS]; /* of whoever makes one: one at a time */
+    size_t log_key_count;
 };
 
 static struct metric outside_version = {.name = "vrs_snapshot_outside_version",
@@ -143,6 +146,24 @@ static enum vrs_err sign_text(struct make_job *m, const char *text) {
     return ok ? VRS_OK : ERR_MEMORY;
 }
 
+/* The signer away: those that it last told. */
+static json_t *log_keys(struct snapshot *s, unsigned worker_index) {
+    struct signer_key keys[SIGNER_MAX_KEYS];
+    size_t n;
+    json_t *list = json_array();
+    if (signer_keys(s->server->signer[worker_index], keys, &n) == VRS_OK) {
+        memcpy(s->log_keys, keys, n * sizeof *keys);
+        s->log_key_count = n;
+        checkpoints_key_told(s->server->checkpoints, keys[0].key_id);
+    }
+    for (size_t i = 0; i < s->log_key_count; i++) {
+        char text[4 * ((CRYPTO_ED25519_BYTES + 2) / 3) + 1];
+        crypto_base64(s->log_keys[i].key, sizeof s->log_keys[i].key, text);
+        (void)json_array_append_new(list, json_string(text));
+    }
+    return list;
+}
+
 static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
     struct make_job *m = (struct make_job *)job;
     struct snapshot *s = m->snapshot;
@@ -157,11 +178,11 @@ static enum vrs_err make_run(struct pool_job *job, struct partition *registry) {
     if (e == VRS_OK)
         e = terminal_walk(registry, add_terminal, &all);
     clock_format_rfc3339(clock_now_ms(), now);
-    json_t *doc =
-        json_pack("{s:I,s:s,s:I,s:s,s:o,s:o,s:o,s:o}", "version", (json_int_t)m->version, "made_at",
-                  now, "max_age_s", (json_int_t)s->server->config.snapshot_max_age_s, "inbox_key",
-                  s->inbox_key_base64, "users", users, "revoked", all.revoked, "terminals",
-                  all.registered, "system_clients", all.clients);
+    json_t *doc = json_pack(
+        "{s:I,s:s,s:I,s:s,s:o,s:o,s:o,s:o,s:o}", "version", (json_int_t)m->version, "made_at", now,
+        "max_age_s", (json_int_t)s->server->config.snapshot_max_age_s, "inbox_key",
+        s->inbox_key_base64, "users", users, "revoked", all.revoked, "terminals", all.registered,
+        "system_clients", all.clients, "log_keys", log_keys(s, job->worker_index));
     struct buffer text;
     buffer_init(&text, MAX_SNAPSHOT_BYTES);
     if (e == VRS_OK)

@@ -177,6 +177,8 @@ static const struct {
     {"http.slow", "slow_clients", SOURCE},
     {"http.crowded", "crowded", SIDE},
     {"clock.jumped", "clock_jump", SIDE},
+    {"log.fork", "log_fork", SOURCE},
+    {"log.bad_proof", "log_break", SOURCE},
     {"enrolment.refused", "enrolment_guessing", SOURCE},
 };
 
