@@ -55,6 +55,15 @@ enum vrs_err area_open(const struct area_options *o, struct area **out, struct v
         e = err_fail(fault, ERR_CONFIG, "state_dir is too long");
     (void)snprintf(a->state_dir, sizeof a->state_dir, "%s", o->state_dir);
     (void)snprintf(a->files_dir, sizeof a->files_dir, "%s/files", a->state_dir);
+    bool named = o->second_backup_dir != NULL && o->second_backup_dir[0] != '\0';
+    if (named && strlen(o->second_backup_dir) >= sizeof a->second_dir && e == VRS_OK)
+        e = err_fail(fault, ERR_CONFIG, "backup_dir_2 is too long");
+    if (named)
+        (void)snprintf(a->second_dir, sizeof a->second_dir, "%.255s", o->second_backup_dir);
+    else
+        (void)snprintf(a->second_dir, sizeof a->second_dir, "%s/backup-2", a->state_dir);
+    if (e == VRS_OK)
+        e = make_dir(a->second_dir, fault);
     for (size_t i = 0; i < sizeof folders / sizeof *folders && e == VRS_OK; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", a->state_dir, folders[i]);
         e = make_dir(path, fault);

@@ -3,6 +3,7 @@
  *
  *   STATE/files/<code>.db    numbers and journal      STATE/keys/<code>.keys   wrapped data keys
  *   STATE/backup/<code>-<name>.{db,keys}              STATE/stage/             a restore at work
+ *   the same once more in the second backup folder
  *
  * Invariants:
  *  A1  a file is made by an allowed put only; every other verb finds an absent one empty.
@@ -20,9 +21,10 @@
 
 struct area_options {
     const struct store_engine *engine;
-    const char *state_dir; /* copied */
-    struct keyring *keys;  /* borrowed; KEY_NUMBERS is enough */
-    size_t max_open;       /* files kept open, least recently used closed above */
+    const char *state_dir;         /* copied */
+    const char *second_backup_dir; /* copied; NULL or "": STATE/backup-2 */
+    struct keyring *keys;          /* borrowed; KEY_NUMBERS is enough */
+    size_t max_open;               /* files kept open, least recently used closed above */
 };
 
 struct area;

@@ -18,6 +18,7 @@ struct area {
     struct keyring *keys;
     char state_dir[AREA_PATH / 2];
     char files_dir[AREA_PATH / 2 + 8];
+    char second_dir[AREA_PATH / 2 + 12]; /* of backups */
     size_t max_open, open;
     struct room *rooms; /* max_open of them, the first `open` in use */
     uint64_t clock;     /* counts uses */

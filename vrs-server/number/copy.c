@@ -96,6 +96,7 @@ static enum vrs_err copy_file(const char *from, const char *to, struct vrs_fault
 
 struct copy_paths {
     char dir[AREA_PATH], db[AREA_PATH], keys[AREA_PATH], tmp[AREA_PATH], own_keys[AREA_PATH];
+    char dir2[AREA_PATH], db2[AREA_PATH], keys2[AREA_PATH], tmp2[AREA_PATH]; /* the second place */
 };
 
 static enum vrs_err paths(const struct area *a, const char *code, const char *name,
@@ -106,8 +107,41 @@ static enum vrs_err paths(const struct area *a, const char *code, const char *na
     (void)snprintf(p->db, sizeof p->db, "%s/backup/%s-%s.db", a->state_dir, code, name);
     (void)snprintf(p->keys, sizeof p->keys, "%s/backup/%s-%s.keys", a->state_dir, code, name);
     (void)snprintf(p->tmp, sizeof p->tmp, "%s/stage/%s.tmp", a->state_dir, code);
+    (void)snprintf(p->dir2, sizeof p->dir2, "%s", a->second_dir);
+    (void)snprintf(p->db2, sizeof p->db2, "%s/%s-%.64s.db", a->second_dir, code, name);
+    (void)snprintf(p->keys2, sizeof p->keys2, "%s/%s-%.64s.keys", a->second_dir, code, name);
+    (void)snprintf(p->tmp2, sizeof p->tmp2, "%s/%s.part", a->second_dir, code);
     keyring_path(a->keys, code, p->own_keys, sizeof p->own_keys);
     return VRS_OK;
+}
+
+/* Read back from the disk: both have the same bytes. */
+static enum vrs_err same_bytes(const char *a, const char *b, struct vrs_fault *fault) {
+    char one[4096], other[4096];
+    bool same = true;
+    ssize_t n = -1;
+    int fa = open(a, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fb = open(b, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fa >= 0 && fb >= 0) {
+        (void)posix_fadvise(fb, 0, 0, POSIX_FADV_DONTNEED);
+        while (same && (n = read(fa, one, sizeof one)) > 0)
+            same = read(fb, other, (size_t)n) == n && memcmp(one, other, (size_t)n) == 0;
+        same = same && n == 0 && read(fb, other, 1) == 0;
+    }
+    bool ok = fa >= 0 && fb >= 0 && same;
+    if (fa >= 0)
+        (void)close(fa);
+    if (fb >= 0)
+        (void)close(fb);
+    return ok ? VRS_OK : err_fail(fault, ERR_STORAGE, "%s is not what was written", b);
+}
+
+static enum vrs_err second_copy(const char *from, const struct copy_paths *at, const char *to,
+                                struct vrs_fault *fault) {
+    enum vrs_err e = copy_file(from, at->tmp2, fault);
+    if (e == VRS_OK)
+        e = same_bytes(from, at->tmp2, fault);
+    return e == VRS_OK ? move_into(at->tmp2, to, at->dir2, fault) : e;
 }
 
 /* The .db is moved in last: where it is, the backup is whole. */
@@ -116,7 +150,7 @@ enum vrs_err area_backup(struct area *a, const char *code, const char *name,
     struct copy_paths at;
     struct partition *p = NULL;
     enum vrs_err e = paths(a, code, name, &at, fault);
-    if (e == VRS_OK && there(at.db))
+    if (e == VRS_OK && (there(at.db) || there(at.db2)))
         e = ERR_CONFLICT;
     if (e == VRS_OK)
         e = area_room(a, code, false, &p, fault);
@@ -125,6 +159,8 @@ enum vrs_err area_backup(struct area *a, const char *code, const char *name,
     if (e == VRS_OK && (e = remove_db(at.tmp, fault)) == VRS_OK &&
         (e = a->engine->backup(partition_store(p), at.tmp, fault)) == VRS_OK)
         e = move_into(at.tmp, at.db, at.dir, fault);
+    if (e == VRS_OK && (e = second_copy(at.keys, &at, at.keys2, fault)) == VRS_OK)
+        e = second_copy(at.db, &at, at.db2, fault);
     if (e != VRS_OK)
         (void)remove_db(at.tmp, NULL);
     return e;
@@ -259,6 +295,10 @@ enum vrs_err area_restore(struct area *a, const char *code, const char *name,
     struct copy_paths at;
     char live[AREA_PATH];
     enum vrs_err e = paths(a, code, name, &at, fault);
+    if (e == VRS_OK && !there(at.db) && there(at.db2)) { /* the first place is lost */
+        memcpy(at.db, at.db2, sizeof at.db);
+        memcpy(at.keys, at.keys2, sizeof at.keys);
+    }
     if (e == VRS_OK && !there(at.db))
         e = ERR_NOT_FOUND;
     /* Present keys stay: what was destroyed must not come back out of a backup.  With all of them

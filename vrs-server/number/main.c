@@ -27,6 +27,7 @@ struct config {
     char *state_dir;
     char *kek_source;
     char *kek_dir;
+    char *backup_dir_2;
     char *clock_file;
     int64_t max_open;
     int64_t max_connections;
@@ -50,6 +51,8 @@ static const struct config_key keys[] = {
     STR(kek_source, "credential",
         "where the number KEK comes from: credential (systemd) or file (development)"),
     STR(kek_dir, "", "folder of kek-numbers when kek_source is file"),
+    STR(backup_dir_2, "",
+        "second folder of backups, on another device; \"\" STATE/backup-2 (development)"),
     STR(clock_file, "", "development only: file with an offset of the clock in seconds"),
     INT(max_open, "2000", 1, 100000, "municipality files kept open"),
     INT(max_connections, "64", 1, 1000, "connections of vrs-server at once"),
@@ -74,10 +77,26 @@ static enum vrs_err open_keys(const struct config *c, struct keyring **k, struct
     return keyring_open(dir, source, c->kek_dir, 1U << KEY_NUMBERS, k, fault);
 }
 
+/* C130: a copy on the device of the data would be lost with it. */
+static enum vrs_err check_backups(const struct config *c, struct vrs_fault *fault) {
+    struct stat data, second;
+    bool named = c->backup_dir_2[0] != '\0';
+    if (named && mkdir(c->backup_dir_2, 0700) != 0 && errno != EEXIST)
+        return err_fail(fault, ERR_CONFIG, "make %s", c->backup_dir_2);
+    bool apart = named && stat(c->state_dir, &data) == 0 && stat(c->backup_dir_2, &second) == 0 &&
+                 data.st_dev != second.st_dev;
+    if (apart)
+        return VRS_OK;
+    if (!c->development)
+        return err_fail(fault, ERR_CONFIG, "backup_dir_2 must be on another device than state_dir");
+    log_plain(LOG_WARN, "backup.same_device");
+    return VRS_OK;
+}
+
 static enum vrs_err enter_sandbox(const struct config *c, struct vrs_fault *fault) {
     const struct sandbox box = {
         .read_only = {"/dev/urandom", c->clock_file[0] != '\0' ? c->clock_file : NULL},
-        .read_write = {c->state_dir},
+        .read_write = {c->state_dir, c->backup_dir_2[0] != '\0' ? c->backup_dir_2 : NULL},
         .required = !c->development,
     };
     return sandbox_enter(&box, fault);
@@ -108,9 +127,12 @@ static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = open_keys(c, &ring, fault);
     if (e == VRS_OK)
+        e = check_backups(c, fault);
+    if (e == VRS_OK)
         e = enter_sandbox(c, fault);
     const struct area_options o = {.engine = &store_sqlite,
                                    .state_dir = c->state_dir,
+                                   .second_backup_dir = c->backup_dir_2,
                                    .keys = ring,
                                    .max_open = (size_t)c->max_open};
     if (e == VRS_OK)
