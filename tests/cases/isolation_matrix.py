@@ -68,6 +68,10 @@ LGWAN = {
     "PUT /v1/imports/{id}/content": Row(at("/v1/imports/{imported}/content", lambda i: i.content)),
     "POST /v1/imports/{id}:check": Row(at("/v1/imports/{imported}:check")),
     "POST /v1/imports/{id}:commit": Row(at("/v1/imports/{imported}:commit")),
+    "GET /v1/imports": Row(at("/v1/imports"), other="nothing"),
+    "POST /v1/imports/{id}:confirm-deletion": Row(at("/v1/imports/{imported}:confirm-deletion",
+                                                     {"method": "消去"})),
+    "POST /v1/imports/{id}:discard": Row(at("/v1/imports/{imported}:discard"), {409}),
     "GET /v1/imports/{id}": Row(at("/v1/imports/{imported}")),
     "GET /v1/imports/{id}/results": Row(at("/v1/imports/{imported}/results")),
     "POST /v1/inquiries": Row(at("/v1/inquiries", lambda i: inquiry(i.number, i.code)), {422}, 201),
@@ -80,6 +84,10 @@ LGWAN = {
     "POST /v1/held-inquiries/{id}:refuse": Row(at("/v1/held-inquiries/{held}:refuse", WHY), SETTLED),
     "GET /v1/provisions": Row(at("/v1/provisions"), other="nothing"),
     "GET /v1/access-log": Row(at("/v1/access-log"), other="nothing"),
+    "GET /v1/log-reports": Row(at("/v1/log-reports"), other="nothing"),
+    "POST /v1/log-reviews": Row(at("/v1/log-reviews", {
+        "from": "2021-04-12", "to": "2021-05-12", "result": "no_irregularity"}), other=201),
+    "GET /v1/log-reviews": Row(at("/v1/log-reviews"), other="nothing"),
     "POST /v1/certificates:lookup": Row(at("/v1/certificates:lookup", lambda i: {
         "coupon_number": i.coupon, "purpose": "certificate"})),
     "GET /v1/exports/ledger.csv": Row(at("/v1/exports/ledger.csv"), other="nothing"),
