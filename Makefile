@@ -63,13 +63,16 @@ vrs-number_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrs-signer_SRC := $(filter-out vrs-server/signer/client.c,$(call src,vrs-server/signer/*.c))
 vrs-signer_SRC += $(if $(vrs-signer_SRC),$(wildcard tablet-api/proof.c))
 vrs-signer_LIB := $(VRS)
+# Checks exports and receipts from outside: no keys, no partitions.
+vrs-verify_SRC := $(call src,vrs-verify/*.c) $(wildcard tablet-api/proof.c)
+vrs-verify_LIB := $(VRS)
 ocr-ingest_SRC := $(call src,ocr-ingest/main.c ocr-ingest/enrol.c ocr-ingest/feed*.c)
 ocr-ingest_LIB := $(OCR) $(VRS)
 vrs-load_SRC := $(call src,tests/load/*.c)
 vrs-load_LIB := $(PARTITIONS) $(OCR) $(VRS)
 
 # A program whose main.c is not there is left out.
-PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer ocr-ingest vrs-load,\
+PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer vrs-verify ocr-ingest vrs-load,\
   $(if $(filter %/main.c,$($(p)_SRC)),$(p)))
 
 # One program each. Their first ten lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects
@@ -167,7 +170,7 @@ check-long: deps
 fuzz: deps
 	@exec python3 tests/run fuzz
 
-C_FILES := $(sort $(shell find lib ocr-ingest tablet-api partitions vrs-server tests -name '*.[ch]' \
+C_FILES := $(sort $(shell find lib ocr-ingest tablet-api partitions vrs-server vrs-verify tests -name '*.[ch]' \
   2>/dev/null))
 format:
 	$(if $(C_FILES),clang-format -i $(C_FILES))

@@ -1,0 +1,51 @@
+#include "vrs-verify/verify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_PATHS = 4096 };
+
+static const char usage[] =
+    "usage: vrs-verify log EXPORT.ndjson ... --key LOG.pub ... [--checkpoint FILE ...]\n"
+    "       vrs-verify receipt RECEIPT.json --key LOG.pub ...\n"
+    "\n"
+    "  EXPORT      GET /v1/access-log/export; several files go on from one another\n"
+    "  --key       public key(s) of the log: 64 hex digits a line; old ones too\n"
+    "  --checkpoint  signed heads that were kept elsewhere: as published, or a receipt\n"
+    "  RECEIPT     the answer to a dose with the fields that were posted (docs/proof.md)\n"
+    "\n"
+    "exit 0: nothing wrong / 異常なし   1: something is / 異常あり   2: usage\n";
+
+int main(int argc, char **argv) {
+    static struct verifier v;
+    static char *paths[MAX_PATHS];
+    size_t count = 0;
+    if (argc < 3 || (strcmp(argv[1], "log") != 0 && strcmp(argv[1], "receipt") != 0)) {
+        (void)fputs(usage, stderr);
+        return 2;
+    }
+    bool log = strcmp(argv[1], "log") == 0, good = true;
+    for (int i = 2; i < argc && good; i++) {
+        bool key = strcmp(argv[i], "--key") == 0;
+        bool checkpoint = strcmp(argv[i], "--checkpoint") == 0;
+        if (key || checkpoint)
+            good = ++i < argc && (key ? key_read(&v, argv[i]) : points_read(&v, argv[i]));
+        else if ((good = argv[i][0] != '-' && count < MAX_PATHS))
+            paths[count++] = argv[i];
+    }
+    if (!good || count == 0 || v.key_count == 0 || (!log && count > 1)) {
+        if (v.bad == 0)
+            (void)fputs(usage, stderr);
+        free(v.points);
+        return 2;
+    }
+    if (log)
+        verify_log(&v, paths, count);
+    else
+        verify_receipt(&v, paths[0]);
+    if (v.bad == 0)
+        say_good("検証の結果、異常はありません。", "Verified: nothing is wrong.");
+    free(v.points);
+    return v.bad == 0 ? 0 : 1;
+}
