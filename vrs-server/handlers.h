@@ -90,6 +90,8 @@ void users_disable(struct http_request *rq);
 void users_change_section(struct http_request *rq);
 void users_clear_throttle(struct http_request *rq);
 void users_leavers(struct http_request *rq);
+/* statistics.c */
+void statistics_get(struct http_request *rq);
 /* settings_api.c */
 void settings_get(struct http_request *rq);
 void settings_put(struct http_request *rq);

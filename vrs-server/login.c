@@ -1,5 +1,6 @@
 #include "vrs-server/login.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,39 @@ static void run_plain_hash(struct worker_job *job) {
 enum vrs_err logins_hash(struct logins *l, struct login_hash *h) {
     h->job.run = run_plain_hash;
     return worker_submit(l->hasher[l->turn++ % HASHERS], &h->job);
+}
+
+struct account_reading {
+    struct pool_job job; /* first */
+    struct vrs_fault fault;
+    bool over;
+};
+
+static enum vrs_err reading_run(struct pool_job *job, struct partition *registry) {
+    struct account_reading *r = (struct account_reading *)job;
+    memset(&r->fault, 0, sizeof r->fault);
+    return accounts_check(registry, &r->fault);
+}
+
+static void reading_over(struct pool_job *job) {
+    ((struct account_reading *)job)->over = true;
+}
+
+enum vrs_err logins_check_accounts(struct server *s, struct vrs_fault *fault) {
+    struct account_reading r = {.job = {.run = reading_run, .done = reading_over}};
+    memcpy(r.job.municipality, REGISTRY, sizeof r.job.municipality);
+    enum vrs_err e = pool_submit(s->pool, &r.job);
+    while (e == VRS_OK && !r.over)
+        (void)event_base_loop(s->base, EVLOOP_ONCE);
+    if (e == VRS_OK)
+        e = r.job.err;
+    if (e == ERR_NOT_FOUND) /* the first start: there is none */
+        return VRS_OK;
+    if (e == ERR_CONFIG)
+        *fault = r.fault;
+    else if (e != VRS_OK)
+        *fault = r.job.fault;
+    return e;
 }
 
 const char *login_home(const char *municipality) {

@@ -18,6 +18,9 @@ struct logins;
 
 VRS_CHECK enum vrs_err logins_open(struct server *s, struct logins **out);
 void logins_close(struct logins **l);
+/* At the start, before anybody listens: every stored account is read, and one with an unknown right
+ * stops it (ERR_CONFIG).  Runs the loop. */
+VRS_CHECK enum vrs_err logins_check_accounts(struct server *s, struct vrs_fault *fault);
 /* An administrator lets somebody try again before the throttle's time is over (C141). */
 void logins_clear_throttle(struct logins *l, const char *user);
 /* A password to be hashed on one of the workers; job.done on the loop.  ERR_BUSY. */

@@ -425,8 +425,7 @@ static bool pass_terminal(struct inside_request *in, const struct tls_peer *peer
         return false;
     }
     if (e != ERR_FORBIDDEN)
-        log_event(LOG_WARN,
-                  e == ERR_UNKNOWN_SYSTEM ? "terminal.unknown" : "terminal.revoked_used",
+        log_event(LOG_WARN, e == ERR_UNKNOWN_SYSTEM ? "terminal.unknown" : "terminal.revoked_used",
                   LF_STR("terminal", peer->name), LF_STR("serial", peer->serial));
     return refuse_stranger(in, peer, e);
 }
