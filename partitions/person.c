@@ -223,6 +223,12 @@ static enum vrs_err walk_one(struct record *r, void *arg) {
     return e;
 }
 
+enum vrs_err person_page(struct partition *pt, const struct record_id *after, uint64_t limit,
+                         person_fn *fn, void *arg) {
+    struct walk w = {.fn = fn, .arg = arg};
+    return record_walk(pt, TABLE_PERSON, after, limit, walk_one, &w);
+}
+
 enum vrs_err person_walk(struct partition *pt, person_fn *fn, void *arg) {
     struct walk w = {.fn = fn, .arg = arg, .seen = PAGE};
     enum vrs_err e = VRS_OK;

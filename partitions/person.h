@@ -49,6 +49,9 @@ VRS_CHECK enum vrs_err person_search(struct partition *pt, const char *kana_pref
                                      struct civil_date birth, size_t limit, person_fn *fn,
                                      void *arg);
 VRS_CHECK enum vrs_err person_walk(struct partition *pt, person_fn *fn, void *arg); /* all, paged */
+/* At most `limit`, in order of their row ids, behind `after` (NULL: from the start). */
+VRS_CHECK enum vrs_err person_page(struct partition *pt, const struct record_id *after,
+                                   uint64_t limit, person_fn *fn, void *arg);
 /* Erases the person, history, coupons and links, and notes by what else the person is found. */
 VRS_CHECK enum vrs_err person_erase(struct partition *pt, const struct record_id *id,
                                     struct erased *x);

@@ -38,6 +38,12 @@ void erasure_batch_reset(struct erasure_batch *b) {
     b->tally = tally_batch_open();
 }
 
+void erasure_batch_drop_last(struct erasure_batch *b) {
+    tombstone_fini(&b->stone[--b->count]);
+    tally_batch_close(&b->tally);
+    b->tally = tally_batch_open();
+}
+
 void erasure_batch_fini(struct erasure_batch *b) {
     erasure_batch_reset(b);
     buffer_fini(&b->seals);

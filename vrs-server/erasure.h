@@ -30,6 +30,9 @@ void erasure_batch_fini(struct erasure_batch *b);
 /* A job may run again from its start: forgets what an earlier run put in. */
 void erasure_batch_reset(struct erasure_batch *b);
 
+/* Its savepoint was undone. */
+void erasure_batch_drop_last(struct erasure_batch *b);
+
 struct erasure_why { /* borrowed */
     const char *by, *approver, *reason, *request;
     bool automatic;

@@ -20,6 +20,8 @@ void residents_reveal_number(struct http_request *rq);
 void residents_erase(struct http_request *rq);
 void erasures_list(struct http_request *rq);
 void erasures_certificate(struct http_request *rq);
+/* retention.c */
+void retention_list(struct http_request *rq);
 /* requests.c */
 void requests_list(struct http_request *rq);
 void requests_ask(struct http_request *rq);

@@ -36,6 +36,7 @@
 #include "vrs-server/prove.h"
 #include "vrs-server/refusals.h"
 #include "vrs-server/rotation.h"
+#include "vrs-server/retention.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
 #include "vrs-server/statistics.h"
@@ -135,6 +136,8 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
         inquiries_sweep(&server);
         terminal_list_sweep(server.terminals);
     }
+    if (g->seconds % 5 == 0)
+        retention_tick(&server);
     if (g->seconds % 10 == 0)
         refusals_tick(server.refusals);
     if (g->seconds % 600 == 0) {

@@ -81,6 +81,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/requests", "erase|export", ROUTE_IDEMPOTENT, 8192, requests_ask, "Ask for a second person's approval"},
     {ROUTE_POST, "/v1/requests/{id}:approve", "erase.approve|export.approve", ROUTE_IDEMPOTENT, 8192, requests_approve, "Approve a request"},
     {ROUTE_POST, "/v1/requests/{id}:refuse", "erase.approve|export.approve", ROUTE_IDEMPOTENT, 8192, requests_refuse, "Refuse a request"},
+    {ROUTE_GET, "/v1/retention", "erase|erase.approve", 0, 0, retention_list, "Residents whose records have been kept long enough"},
     {ROUTE_GET, "/v1/erasures", "erase|erase.approve", 0, 0, erasures_list, "Records of erasures"},
     {ROUTE_GET, "/v1/erasures/{id}/certificate", "erase|erase.approve", 0, 0, erasures_certificate, "消去証明書, signed"},
     {0},
