@@ -22,6 +22,7 @@
 #include "vrs-server/line_queries.h"
 #include "vrs-server/prove.h"
 #include "vrs-server/snapshot.h"
+#include "vrs-server/terminal_list.h"
 #include "vrs-server/tombstone.h"
 #include "vrs-server/watch.h"
 
@@ -138,6 +139,7 @@ static enum vrs_err run_dose(struct line_out *l, struct partition *p, const stru
 #undef COPY
     (void)snprintf(c.origin, sizeof c.origin, "tablet");
     actor_of(d.staff, d.terminal, &who);
+    terminal_list_used(l->server->terminals, d.terminal);
     err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result, proof);
     claim_wipe(&c);
     secret_wipe(&d, sizeof d);
@@ -200,6 +202,8 @@ static enum vrs_err run_event(struct batch *b, struct partition *p, const struct
         size_t n = strlen(detail);
         (void)snprintf(detail + n, sizeof detail - n, " more=%llu", (unsigned long long)ev.more);
     }
+    if (!act_refuses(ev.name) && b->replay == NULL)
+        terminal_list_used(b->line->server->terminals, ev.terminal);
     err = access_log_append(p, &entry, NULL);
     if (err == VRS_OK)
         err = idempotency_keep(p, key, "", 0, 200, NULL, 0);

@@ -70,7 +70,7 @@ static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
     struct buffer aad;
     char text[32] = "";
     memset(&holder, 0, sizeof holder);
-    buffer_init(&aad, 64);
+    buffer_init(&aad, 256);
     line_query_aad(&q->query, &aad);
     buffer_init(&line, sizeof text - 1);
     enum vrs_err e = crypto_opener_unseal(q->line->opener[job->worker_index], aad.data, aad.len,
