@@ -81,6 +81,7 @@ static const struct {
     {"export.waiting", ACT_REQUEST, "登録待ち一覧の出力"},
     {"log.read", ACT_REQUEST, "操作記録の閲覧"},
     {"log.read_person", ACT_REQUEST, "本人に示す操作記録の閲覧"},
+    {"log.export", ACT_REQUEST, "操作記録の書き出し（検証用）"},
     {"log.review", ACT_REQUEST, "操作記録の点検"},
     {"log.review_list", ACT_REQUEST, "操作記録の点検の一覧"},
     {"log.report", ACT_REQUEST, "操作記録の分析"},

@@ -65,6 +65,7 @@ void held_refuse(struct http_request *rq);
 void provisions_list(struct http_request *rq);
 /* log_list.c */
 void access_log_list(struct http_request *rq);
+void access_log_export(struct http_request *rq); /* log_export.c */
 void access_log_resident(struct http_request *rq);
 /* log_review.c */
 void log_reviews_make(struct http_request *rq);

@@ -65,6 +65,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/held-inquiries/{id}:refuse", "inquiry.approve", ROUTE_IDEMPOTENT | ROUTE_CROSS, 8192, held_refuse, "Refuse an answer"},
     {ROUTE_GET, "/v1/provisions", "provision.read", 0, 0, provisions_list, "情報提供等の記録"},
     {ROUTE_GET, "/v1/access-log/checkpoints", "log.proof", 0, 0, checkpoints_list, "Signed heads of the own log"},
+    {ROUTE_GET, "/v1/access-log/export", "log.proof|log.read", 0, 0, access_log_export, "Access log for outsiders: hashes, proofs, signed head"},
     {ROUTE_GET, "/v1/access-log", "log.read", 0, 0, access_log_list, "Access log"},
 
     {ROUTE_GET, "/v1/log-reports", "log.review", 0, 0, log_reports_get, "Irregular use in the access log"},

@@ -84,6 +84,7 @@ LGWAN = {
     "POST /v1/held-inquiries/{id}:refuse": Row(at("/v1/held-inquiries/{held}:refuse", WHY), SETTLED),
     "GET /v1/provisions": Row(at("/v1/provisions"), other="nothing"),
     "GET /v1/access-log": Row(at("/v1/access-log"), other="nothing"),
+    "GET /v1/access-log/export": Row(at("/v1/access-log/export"), other="nothing"),
     "GET /v1/log-reports": Row(at("/v1/log-reports"), other="nothing"),
     "POST /v1/log-reviews": Row(at("/v1/log-reviews", {
         "from": "2021-04-12", "to": "2021-05-12", "result": "no_irregularity"}), other=201),

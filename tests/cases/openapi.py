@@ -282,6 +282,8 @@ def clerks(stack, clerk, coupons):
     c.post(url + ":reveal-number", {"purpose": "curiosity"})
     chief.get(url + "/access-log")
     chief.get("/v1/access-log")
+    chief.get("/v1/access-log/export")
+    chief.get("/v1/access-log/export?from=x")
     c.get("/v1/provisions")
     c.get("/v1/provisions", headers={"Accept": "text/csv"})
     for name in ("ledger", "waiting"):
