@@ -13,6 +13,7 @@
 #include "vrs-server/act.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/log_filter.h"
+#include "vrs-server/prove.h"
 #include "vrs-server/request.h"
 
 enum { PAGE = 500, STEP = 500, LOOK_MAX = 20000 };
@@ -158,7 +159,26 @@ void access_log_list(struct http_request *rq) {
 struct shown {
     json_t *rows;
     const char *scope;
+    struct partition *partition; /* for proofs; NULL: none are wanted */
+    struct log_proof proof;      /* its head is the partition's last signed one */
 };
+
+/* That the entry stands in the log, for anybody to check later: its commitment, the hash of its
+ * seal, the path, the signed head.  An entry behind the head has none yet. */
+static enum vrs_err add_proof(struct shown *s, const struct log_read *r, json_t *o) {
+    char commitment[2 * CRYPTO_HASH_BYTES + 1];
+    if (s->proof.head.size < r->seq)
+        return VRS_OK;
+    s->proof.entry = r->seq;
+    s->proof.entry_hash = r->entry_hash;
+    enum vrs_err e = access_log_path(s->partition, r->seq, s->proof.head.size, s->proof.path,
+                                     &s->proof.path_count);
+    crypto_hex(r->commitment.bytes, sizeof r->commitment.bytes, commitment);
+    if (e == VRS_OK && (json_object_set_new(o, "commitment", json_string(commitment)) != 0 ||
+                        json_object_set_new(o, "proof", proof_json(&s->proof)) != 0))
+        e = ERR_MEMORY;
+    return e;
+}
 
 static enum vrs_err show_entry(const struct log_read *r, void *arg) {
     struct shown *s = arg;
@@ -171,6 +191,11 @@ static enum vrs_err show_entry(const struct log_read *r, void *arg) {
         r->purpose, "purpose_name", act_purpose_name(r->purpose), "section", r->section, "user",
         r->user, "terminal", r->terminal, "source_name", act_source_name(r->source), "result",
         r->result, "result_name", act_result_name(r->result), "scope", s->scope);
+    enum vrs_err e = o != NULL && s->partition != NULL ? add_proof(s, r, o) : VRS_OK;
+    if (e != VRS_OK) {
+        json_decref(o);
+        return e;
+    }
     return o != NULL && json_array_append_new(s->rows, o) == 0 ? VRS_OK : ERR_MEMORY;
 }
 
@@ -190,9 +215,14 @@ static enum vrs_err merge(const json_t *own, const json_t *all, json_t *out) {
     return VRS_OK;
 }
 
-static enum vrs_err entries_of(struct partition *p, const struct record_id *person, json_t *out) {
+static enum vrs_err entries_of(struct partition *p, const struct record_id *person, bool proofs,
+                               json_t *out) {
     struct shown own = {.rows = json_array(), .scope = "本人の記録"};
     struct shown all = {.rows = json_array(), .scope = "住民全体を対象とした操作"};
+    if (proofs && prove_head(p, &own.proof.head)) {
+        all.proof.head = own.proof.head;
+        own.partition = all.partition = p;
+    }
     enum vrs_err e = access_log_of_person(p, person, show_entry, &own);
     if (e == VRS_OK)
         e = access_log_of_person(p, &inside_everybody, show_entry, &all);
@@ -226,6 +256,17 @@ static enum vrs_err person_csv(struct buffer *b, const json_t *rows) {
     return b->failed ? ERR_TOO_LARGE : VRS_OK;
 }
 
+/* An entry a line; those behind the signed head have no proof yet. */
+static enum vrs_err person_lines(struct buffer *b, const json_t *rows) {
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row) {
+        if (!json_write(b, row) || !buffer_puts(b, "\n"))
+            return ERR_TOO_LARGE;
+    }
+    return VRS_OK;
+}
+
 static enum vrs_err person_run(struct inside_request *in, struct partition *p) {
     struct record_id id;
     struct person person;
@@ -235,12 +276,15 @@ static enum vrs_err person_run(struct inside_request *in, struct partition *p) {
     if (e == VRS_OK)
         e = person_get(p, &id, &person);
     if (e == VRS_OK)
-        e = entries_of(p, &id, rows);
+        e = entries_of(p, &id, wants(in, "application/x-ndjson"), rows);
     if (e == VRS_OK)
         e = inside_log(in, p, &person, &person.id, 1, json_array_size(rows), "ok", NULL);
     if (e == VRS_OK && wants(in, "text/csv")) {
         in->content_type = "text/csv; charset=utf-8";
         e = person_csv(&in->answer, rows);
+    } else if (e == VRS_OK && wants(in, "application/x-ndjson")) {
+        in->content_type = "application/x-ndjson";
+        e = person_lines(&in->answer, rows);
     } else if (e == VRS_OK) {
         e = inside_json(in, json_pack("{s:O}", "entries", rows));
     }
@@ -256,5 +300,7 @@ void access_log_resident(struct http_request *rq) {
         return;
     if (wants(in, "text/csv"))
         http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.csv\"");
+    else if (wants(in, "application/x-ndjson"))
+        http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.ndjson\"");
     inside_run(in, person_run);
 }
