@@ -2,6 +2,7 @@
 # make run      installs what is missing, builds, starts the whole stack on loopback
 # make demo     one readable run of the main job          make bench-smoke   speed and memory
 # make check    builds and tests (minutes)                make check-long    the rest
+# make controls  writes docs/controls.md: every control and the tests that prove it
 # make format format-check tidy cppcheck fuzz clean deps
 # Variables: BUILD=folder  CC=gcc|clang  SAN=address,undefined|thread  DEFS=-D…  V=1
 # A SAN build needs its own BUILD folder. Sources are found by folder: a new file needs no edit here.
@@ -144,7 +145,7 @@ $(foreach s,$(TOOL_SRC),$(eval $(call single,$(BUILD)/bin/$(basename $(notdir $(
 
 # ---- what a person asks for
 
-.PHONY: deps deps-build run demo bench-smoke check check-long fuzz format format-check tidy cppcheck clean
+.PHONY: controls deps deps-build run demo bench-smoke check check-long fuzz format format-check tidy cppcheck clean
 deps:
 	@mk/deps.sh test
 deps-build:
@@ -170,6 +171,8 @@ check-long: deps
 fuzz: deps
 	@exec python3 tests/run fuzz
 
+controls:
+	@python3 tests/controls --write
 C_FILES := $(sort $(shell find lib ocr-ingest tablet-api partitions vrs-server vrs-verify tests -name '*.[ch]' \
   2>/dev/null))
 format:

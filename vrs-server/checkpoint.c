@@ -387,6 +387,5 @@ void checkpoints_list(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     in->act = "log.checkpoints";
     in->purpose = "log_review";
-    if (inside_scope(in))
-        inside_run(in, list_run);
+    inside_run(in, list_run);
 }
