@@ -69,7 +69,7 @@ def correcting(c, other, doses):
     equal((answer.status, answer.headers["etag"], answer.json["lot"], answer.json["vaccinated_on"],
            answer.json["maker"], answer.json["changed_by"], answer.json["change_reason"]),
           (200, '"2"', "FF9999", "2021-07-23", "武田/モデルナ", "minato-1", "シールと照合"),
-          "PUT makes a new version with who and why")
+          "C147 PUT makes a new version with who and why")
     history = c.get(url + "/history")
     equal([(v["version"], v["lot"], v["vaccinated_on"]) for v in history.json["versions"]],
           [(1, "FF3620", "2021-07-22"), (2, "FF9999", "2021-07-23")],
@@ -222,7 +222,7 @@ def settling(c, other, people):
     record(c, [dose_row(MINATO, "5900000001", 1)])
     waiting = c.get("/v1/reviews?kind=waiting_for_coupon").json["reviews"]
     equal([(x["kind"], x["reasons"][0]["code"]) for x in waiting],
-          [("waiting_for_coupon", "coupon_not_registered")], "a waiting dose is listed")
+          [("waiting_for_coupon", "coupon_not_registered")], "C116 a waiting dose is listed")
     problem(c.post(f"/v1/reviews/{waiting[0]['review_id']}:settle", accept, key=True), 409,
             "conflict", "a waiting one cannot be accepted: its coupon must be registered")
     problem(c.get("/v1/reviews?after=x"), 400, "bad_request", "a malformed cursor is refused")

@@ -134,9 +134,9 @@ def whole_file(c):
         ok(done.state["state"] == "refused" and error.get("code") == code
            and (column is None or error.get("column") == column)
            and any("ぁ" <= ch <= "ん" for ch in error.get("detail", "")),
-           f"{what} refuses the file: {code}", done.state)
+           f"C15 C97 {what} refuses the file: {code}", done.state)
         problem(c.post(done.url + ":commit"), 409, "conflict", f"{what}: nothing can be committed")
-    equal(find(c, addressee_number="W0001"), [], "nothing of the refused files is there")
+    equal(find(c, addressee_number="W0001"), [], "C15 C97 nothing of the refused files is there")
     equal(Import(c, "residents", residents_csv(good)).commit().state["state"], "committed",
           "the next file is taken")
 

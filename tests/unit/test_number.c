@@ -361,6 +361,7 @@ static void test_deadline(void **state) {
     number_client_close(&hasty);
 }
 
+/* C07, C51, C52: by right and purpose alone, before a file is opened. */
 static void test_refused_without_look_up(void **state) {
     (void)state;
     struct record_id row, one = row_of(1);

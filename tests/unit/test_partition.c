@@ -319,6 +319,7 @@ static void a_changed_byte_does_not_open(void **state) {
     ok(put_raw_and_open(p, TABLE_CLAIM, &row));
 }
 
+/* C03, S4: neither row, column, table, area nor municipality. */
 static void a_moved_blob_does_not_open(void **state) {
     (void)state;
     plant();
