@@ -90,6 +90,8 @@
     X(ERR_F007, "F007", 422, false, "Encoding undecidable", "文字コードを判定できません。UTF-8またはCP932で保存し直してください。") \
     X(ERR_F008, "F008", 422, false, "Too many rows", "行数が多すぎます。ファイルを分けてください。") \
     X(ERR_F009, "F009", 403, false, "No right for this municipality", "この自治体のファイルを取り込む権限がありません。") \
+    X(ERR_F011, "F011", 422, false, "The scanner found something in the file", "ウイルス検査で問題が見つかったため、取り込めません。端末と媒体を検査し、管理者に連絡してください。") \
+    X(ERR_SCANNER_AWAY, "scanner_away", 503, true, "The virus scanner does not answer", "ウイルス検査が応答しないため、取り込めません。しばらく待ってからやり直し、続く場合は管理者に連絡してください。") \
     X(ERR_F010, "F010", 409, false, "Content is incomplete or its hash differs", "送信されたファイルの内容が申告と一致しません。もう一度送信してください。") \
     /* inquiries, numbers, certificates */ \
     X(ERR_BASIS_REFUSED, "basis_not_accepted", 422, false, "Legal basis not accepted by the policy in force", "この根拠では照会できません。現在有効な根拠区分を確認してください。") \

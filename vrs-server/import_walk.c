@@ -10,9 +10,11 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "vrs-server/alert.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/imports.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/scanner.h"
 
 enum { MAX_SUBJECTS = 4096 };
 
@@ -30,6 +32,7 @@ struct walk {
     uint64_t skip_parts; /* committed before a crash: read again, not applied again */
     struct csv_reader *reader;
     struct crypto_digest *digest;
+    struct scanner *scan; /* of the check; NULL none */
     struct buffer results;
     struct import_context context;
     struct import_numbers numbers;
@@ -87,7 +90,7 @@ static enum vrs_err walk_row(const struct csv_row *row, void *arg) {
 
 static bool file_fault(enum vrs_err e) {
     return e == ERR_F004 || e == ERR_F005 || e == ERR_F006 || e == ERR_F007 || e == ERR_F008 ||
-           e == ERR_F010 || e == ERR_R180;
+           e == ERR_F010 || e == ERR_F011 || e == ERR_R180;
 }
 
 /* The whole file is wrong: said once, the rows that were counted are forgotten. */
@@ -95,6 +98,18 @@ static void refuse_file(struct walk *w, enum vrs_err e) {
     w->next.state = IMPORT_REFUSED;
     (void)snprintf(w->next.error, sizeof w->next.error, "%s", err_name(e));
     w->finished = true;
+}
+
+/* The check scans; what is committed has the same bytes, by their hash (C144). */
+static enum vrs_err scan_ended(struct walk *w) {
+    char finding[64];
+    enum vrs_err e = scanner_verdict(w->scan, finding);
+    if (e == ERR_F011) {
+        log_event(LOG_ERROR, "import.malware_found", LF_STR("municipality", w->job.municipality),
+                  LF_STR("finding", finding));
+        alert_note(w->server, "malware_found", w->job.municipality);
+    }
+    return e;
 }
 
 static enum vrs_err end_of_file(struct walk *w) {
@@ -109,6 +124,8 @@ static enum vrs_err end_of_file(struct walk *w) {
         return ERR_F010;
     if (w->next.rows == 0)
         return ERR_F004;
+    if ((e = scan_ended(w)) != VRS_OK)
+        return e;
     w->finished = true;
     w->next.state = w->commit ? IMPORT_COMMITTED : IMPORT_CHECKED;
     return VRS_OK;
@@ -141,6 +158,8 @@ static enum vrs_err walk_part(struct walk *w, struct partition *p, struct record
         return e;
     crypto_digest_add(w->digest, part->text.data, part->text.len);
     e = csv_feed(w->reader, part->text.data, part->text.len);
+    if (e == VRS_OK)
+        e = scanner_feed(w->scan, part->text.data, part->text.len);
     w->next.parts_done = w->part + 1;
     if (e == VRS_OK && (w->part + 1) * (uint64_t)IMPORT_PART_BYTES >= w->import.size)
         e = end_of_file(w);
@@ -187,6 +206,7 @@ static void walk_close(struct walk *w) {
     csv_reader_close(&w->reader);
     if (w->digest != NULL)
         crypto_digest_close(&w->digest, hash);
+    scanner_close(&w->scan);
     tally_batch_close(&w->context.tally);
     buffer_fini(&w->results);
     free(w->subject);
@@ -198,6 +218,8 @@ static void walk_done(struct pool_job *job) {
     struct walk *w = (struct walk *)job;
     if (job->err != VRS_OK) {
         /* The position is stored: `:commit` or `:check` goes on from there. */
+        if (job->err == ERR_SCANNER_AWAY)
+            alert_state(w->server, "scanner_away", "clamd", true);
         log_fault(LOG_ERROR, "import.stopped", &job->fault);
         walk_close(w);
         return;
@@ -225,6 +247,7 @@ struct start {
     bool commit;
     bool resume;
     bool finished; /* nothing to do: done before */
+    struct scanner *scan;
 };
 
 static enum vrs_err start_run(struct inside_request *in, struct partition *p) {
@@ -259,6 +282,9 @@ static enum vrs_err start_run(struct inside_request *in, struct partition *p) {
         memset(m->column, 0, sizeof m->column);
         if (e == VRS_OK)
             e = import_put(p, m, false);
+        scanner_close(&s->scan); /* of an earlier run */
+        if (e == VRS_OK && !s->commit)
+            e = scanner_open(in->server->config.import_scanner_socket, &s->scan);
     }
     if (e == VRS_OK)
         e = inside_log(in, p, NULL, NULL, 0, 0, import_state_name(m->state), m->sha256);
@@ -299,9 +325,12 @@ static struct walk *walk_open(struct inside_request *in, const struct start *s) 
 }
 
 static void started(struct inside_request *in) {
-    const struct start *s = in->own;
+    struct start *s = in->own;
     size_t slot = 0;
+    if (in->job.err == ERR_SCANNER_AWAY || s->scan != NULL)
+        alert_state(in->server, "scanner_away", "clamd", in->job.err == ERR_SCANNER_AWAY);
     if (in->job.err != VRS_OK || s->finished || import_is_running(&s->import.id)) {
+        scanner_close(&s->scan);
         inside_answer(in, in->job.err);
         return;
     }
@@ -309,9 +338,11 @@ static void started(struct inside_request *in) {
         slot++;
     struct walk *w = slot < MAX_WALKS ? walk_open(in, s) : NULL;
     if (w == NULL) {
+        scanner_close(&s->scan);
         inside_answer(in, ERR_BUSY);
         return;
     }
+    w->scan = s->scan;
     running[slot] = w;
     if (pool_submit(in->server->pool, &w->job) != VRS_OK) {
         walk_close(w);

@@ -35,8 +35,8 @@
 #include "vrs-server/policy.h"
 #include "vrs-server/prove.h"
 #include "vrs-server/refusals.h"
-#include "vrs-server/rotation.h"
 #include "vrs-server/retention.h"
+#include "vrs-server/rotation.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/session.h"
 #include "vrs-server/statistics.h"
@@ -76,6 +76,7 @@ static const struct config_key config_keys[] = {
     STR(inbox_key_file, NULL, "X25519 private key that readings are sealed to, hex, 0600"),
     STR(snapshot_key_file, NULL, "Ed25519 private key that signs snapshots, hex, 0600"),
     STR(number_socket, NULL, "unix socket of vrs-number"),
+    STR(import_scanner_socket, "", "unix socket of clamd; with it every import is scanned"),
     STR(alert_webhook_url, "", "receiver of alerts, https://address:port/path; empty none"),
     STR(alert_webhook_ca_file, "", "authority of the receiver, PEM"),
     STR(alert_webhook_secret_file, "", "key of X-VRS-Signature, at least 16 bytes; empty unsigned"),

@@ -57,6 +57,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *backup_dirs; /* see backup.h; "" below state_dir */
     char *alert_webhook_url, *alert_webhook_ca_file, *alert_webhook_secret_file; /* "" none */
     char *alert_mail_to, *alert_mail_from;
+    char *import_scanner_socket; /* "" nothing is scanned */
     int64_t uid;
     int64_t workers;
     int64_t max_open; /* partitions kept open */

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 
-from case import skip, until
+from case import skip, stack_module, until
 
 PROGRAMS = {"testssl.sh": "testssl", "sslscan": "sslscan", "slowhttptest": "slowhttptest",
             "sqlmap": "sqlmap", "stunnel4": "stunnel4"}
@@ -47,7 +47,6 @@ def free_port():
 def stunnel(program, stack, listener, terminal):
     """A plain port that speaks mutual TLS to a listener: tools that know no client certificate
     attack through it."""
-    import stack as stack_module
     t = next(t for t in stack.demo["terminals"] if t["name"] == terminal)
     address = stack_module.PORTS[listener][0]
     port = free_port()
