@@ -167,7 +167,7 @@ void certificates_lookup(struct http_request *rq) {
     enum vrs_err e = l != NULL ? inside_read(in, fields) : ERR_MEMORY;
     if (e == VRS_OK && (number != NULL) == (coupon != NULL))
         e = number == NULL ? ERR_MISSING_FIELD : ERR_BAD_FIELD;
-    if (e == VRS_OK && (purpose == NULL || strcmp(purpose, "certificate") != 0))
+    if (e == VRS_OK && (purpose == NULL || session_purpose(in, purpose, "lookup") != VRS_OK))
         e = ERR_PURPOSE;
     if (e == VRS_OK && number != NULL && !personal_number_valid(number))
         e = ERR_R170;

@@ -387,5 +387,6 @@ void checkpoints_list(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     in->act = "log.checkpoints";
     in->purpose = "log_review";
-    inside_run(in, list_run);
+    if (inside_scope(in))
+        inside_run(in, list_run);
 }

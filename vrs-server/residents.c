@@ -140,9 +140,11 @@ static enum vrs_err search_read(struct inside_request *in, struct search *s) {
     if (s->number != NULL) {
         if ((in->session.rights >> RIGHT_NUMBER_SEARCH & 1) == 0)
             return ERR_FORBIDDEN;
-        if (s->purpose == NULL ||
-            policy_purpose(in->server->policies, s->purpose, "search") != VRS_OK)
+        if (s->purpose == NULL || session_purpose(in, s->purpose, "search") != VRS_OK)
             return ERR_PURPOSE;
+        enum vrs_err may = session_number(in);
+        if (may != VRS_OK)
+            return may;
         return personal_number_valid(s->number) ? VRS_OK : ERR_R170;
     }
     if (s->coupon != NULL) {
@@ -430,8 +432,8 @@ void residents_reveal_number(struct http_request *rq) {
     }
     const struct json_field fields[] = {JF_STR("purpose", false, 30, &r->purpose), JF_END};
     enum vrs_err e = inside_read(in, fields);
-    if (e == VRS_OK && (r->purpose == NULL ||
-                        policy_purpose(in->server->policies, r->purpose, "reveal") != VRS_OK))
+    if (e == VRS_OK &&
+        (r->purpose == NULL || session_purpose(in, r->purpose, "reveal") != VRS_OK))
         e = ERR_PURPOSE;
     if (e != VRS_OK)
         inside_refuse(in, e);

@@ -3,6 +3,7 @@
 role × {own, another municipality's ids} × {no log-in, ended and idle session, another terminal's
 token} × {certificates that must not pass}.  A route without a row here fails, so does a row without
 a route."""
+import datetime
 import http.client
 import re
 import ssl
@@ -39,11 +40,35 @@ def at(path, body=None):
     return lambda i: (path.format(**vars(i)), body(i) if callable(body) else body)
 
 
+def in_days(n):
+    return (datetime.date.today() + datetime.timedelta(days=n)).isoformat()
+
+
 WHY = {"reason": "試験"}
 LGWAN = {
     "POST /v1/sessions": Row(at("/v1/sessions", lambda i: {
         "user_id": i.user, "password": i.password}), other=403),
     "GET /v1/vaccines": Row(at("/v1/vaccines"), other="nothing"),
+    "POST /v1/sessions/current:change-password": Row(at("/v1/sessions/current:change-password", {
+        "old_password": "x", "new_password": "short"}), {422}, None),
+    "POST /v1/sessions/current:enrol-totp": Row(at("/v1/sessions/current:enrol-totp", {}), {422}, None),
+    "POST /v1/applications": Row(at("/v1/applications", lambda i: {
+        "user_id": i.user, "person_name": i.person, "section": "予防接種課", "roles": ["municipal_staff"],
+        "rights": ["dose.read"], "valid_until": in_days(30)}), other=409),
+    "GET /v1/applications": Row(at("/v1/applications"), other="nothing"),
+    "POST /v1/applications/{id}:approve": Row(at("/v1/applications/{application}:approve"), SETTLED),
+    "POST /v1/applications/{id}:refuse": Row(at("/v1/applications/{application}:refuse", WHY), SETTLED),
+    "GET /v1/users": Row(at("/v1/users"), other="nothing"),
+    "POST /v1/users:leavers": Row(at("/v1/users:leavers", lambda i: (
+        f"user_id,person_name,left_on\n{i.user},別の人,2026-01-05\n".encode())), {422}, 422),
+    "POST /v1/users/{id}:review": Row(at("/v1/users/{user}:review")),
+    "POST /v1/users/{id}:disable": Row(at("/v1/users/{spare}:disable", WHY)),
+    "POST /v1/users/{id}:change-section": Row(at("/v1/users/{spare}:change-section",
+                                                 dict(WHY, section="税務課"))),
+    "POST /v1/users/{id}:clear-throttle": Row(at("/v1/users/{spare}:clear-throttle")),
+    "GET /v1/statistics": Row(at("/v1/statistics?by=date"), other="nothing"),
+    "GET /v1/settings": Row(at("/v1/settings"), other="nothing"),
+    "PUT /v1/settings": Row(at("/v1/settings", {"totp_for_number": 1}), STALE, None),
     "POST /v1/residents:search": Row(at("/v1/residents:search", lambda i: {
         "coupon_number": i.coupon}), other="nothing"),
     "GET /v1/residents/{id}": Row(at("/v1/residents/{resident}")),
@@ -84,6 +109,7 @@ LGWAN = {
     "POST /v1/held-inquiries/{id}:refuse": Row(at("/v1/held-inquiries/{held}:refuse", WHY), SETTLED),
     "GET /v1/provisions": Row(at("/v1/provisions"), other="nothing"),
     "GET /v1/access-log": Row(at("/v1/access-log"), other="nothing"),
+    "GET /v1/access-log/checkpoints": Row(at("/v1/access-log/checkpoints"), other="nothing"),
     "GET /v1/access-log/export": Row(at("/v1/access-log/export"), other="nothing"),
     "GET /v1/log-reports": Row(at("/v1/log-reports"), other="nothing"),
     "POST /v1/log-reviews": Row(at("/v1/log-reviews", {
@@ -108,9 +134,12 @@ TERMINALS = {
                                   other="nothing"),
     "DELETE /v1/sessions/current": Row(at("/v1/sessions/current"), other=None),
 }
-PUBLIC = {"GET /v1/vaccines": Row(at("/v1/vaccines"))}
+PUBLIC = {"GET /v1/log/keys": Row(at("/v1/log/keys")),
+          "GET /v1/log/checkpoints/{municipality}": Row(at("/v1/log/checkpoints/{code}"), other=200),
+          "GET /v1/vaccines": Row(at("/v1/vaccines"))}
 LINE = {"POST /line/v1/pull": Row(at("/line/v1/pull")), "POST /line/v1/outcomes": Row(at("/line/v1/outcomes")),
         "POST /line/v1/answers": Row(at("/line/v1/answers")),
+        "POST /line/v1/checkpoints": Row(at("/line/v1/checkpoints")),
         "PUT /line/v1/snapshot": Row(at("/line/v1/snapshot")),
         "POST /line/v1/replay": Row(at("/line/v1/replay"))}
 ADMIN = {"GET /healthz": Row(at("/healthz")), "GET /readyz": Row(at("/readyz")),
@@ -121,10 +150,13 @@ MATRIX = {"lgwan": LGWAN, "terminals": TERMINALS, "public": PUBLIC, "line": LINE
 class Route:
     def __init__(self, line):
         self.listener, self.method, self.path, right, flags = line.split()
-        self.right = None if right == "-" else right
+        self.right = None if right == "-" else set(right.split("|"))
         self.flags = set() if flags == "-" else set(flags.split(","))
         self.name = f"{self.method} {self.path}"
         self.open = "no_login" in self.flags
+
+    def may(self, rights):
+        return self.right is None or bool(self.right & set(rights))
 
     @property
     def row(self):
@@ -204,8 +236,17 @@ def fill(stack, code):
     i.inquiry = c.post("/v1/inquiries", inquiry(known, KAGOSHIMA), key=True).json["inquiry_id"]
     i.line = residents.ocr_line(code, i.coupon, 1)
     i.file_name, i.sha256 = f"{mark}-{uuid.uuid4()}.csv", uuid.uuid4().hex * 2
+    i.application = stack.command(
+        "user.apply", user_id=f"matrix-asked-{code}", person_name=f"{mark}望 三郎", municipality_code=code,
+        section="課", roles="municipal_staff", valid_until=in_days(30), by="matrix-applicant",
+        password=uuid.uuid4().hex)["application_id"]
+    i.person, i.spare = f"{mark}戸 四郎", f"matrix-spare-{code}"
+    for user, person in ((f"matrix-door-{code}", i.person), (i.spare, f"{mark}余 五郎")):
+        u = enrol(stack, user.removeprefix("matrix-"), "municipal_staff", code, person)
+        if user != i.spare:
+            i.user, i.password = u["user_id"], u["password"]
     # what none of the other's answers may hold
-    i.marks = [name, address, i.addressee, i.coupon, str(first + 2), str(first + 9), f"{mark}会場",
+    i.marks = [i.application, f"{mark}望", i.person, f"{mark}余", name, address, i.addressee, i.coupon, str(first + 2), str(first + 9), f"{mark}会場",
                i.resident, i.dose, i.number, f"{mark}.csv"]
     return i
 
@@ -217,19 +258,19 @@ def holds(answer, ids):
 
 # ---- the LG-WAN side
 
-ROLES = ["municipal_staff", "municipal_approver", "auditor", "operator", "prefecture", "nation",
-         "site_staff", "system_client"]
+MUNICIPAL = ["municipal_staff", "municipal_approver"]
+WITHOUT_A_TOWN = {"auditor": "*", "operator": "", "prefecture": "13", "nation": ""}  # with their scope
 
 
-def enrol(stack, name, role, code=OURS):
-    user = stack.add_user(f"matrix-{name}", code, [role], "matrix-applicant", APPROVER[code],
-                          "予防接種課", f"{name} の人")
-    stack.demo["users"].append(dict(user, side="lgwan"))
+def enrol(stack, name, role, code=OURS, person=None, rights="", scope=""):
+    user = stack.add_user(f"matrix-{name}", code, [role], "matrix-applicant", APPROVER.get(code, "matrix-second"),
+                          "予防接種課", person or f"{name} の人", rights, scope)
+    stack.demo["users"].append(user)
     return user
 
 
 def session(stack, user):
-    c = stack.terminal(f"lgwan-{OURS}")
+    c = stack.terminal(f"lgwan-{OURS}" if user.get("municipality_code") else "lgwan-nation")
     answer = c.login(user["user_id"], user["password"])
     return c if answer.status == 201 else None
 
@@ -240,19 +281,15 @@ def rights_of(stack):
 
 def roles(stack, routes, ours, theirs):
     """Route × role × {own, other}: the right decides, and another municipality's ids are nothing."""
-    users = {role: enrol(stack, role, role) for role in ROLES}
+    users = {role: enrol(stack, role, role) for role in MUNICIPAL}
     rights = rights_of(stack)
-    tried = wrong = 0
-    for role in ROLES:
+    tried = 0
+    for role in MUNICIPAL:
         user = users[role]
         c = session(stack, user)
-        if c is None:  # a role without any function here may be refused at the door
-            ok(role not in ("municipal_staff", "municipal_approver", "auditor"),
-               f"S1 {role} may be refused at the log-in")
-            continue
         bad = []
         for route in routes:
-            may = route.right is None or route.right in rights[user["user_id"]]
+            may = route.may(rights[user["user_id"]])
             if route.name == "POST /v1/sessions":
                 continue  # rows of its own below
             answer = route.ask(c, ours)
@@ -272,13 +309,88 @@ def roles(stack, routes, ours, theirs):
                 bad.append(f"{route.name} their ids: {short(answer)}")
             if route.name != "POST /v1/inquiries" and holds(answer, theirs):
                 bad.append(f"{route.name} their ids: holds {holds(answer, theirs)}")
-        wrong += len(bad)
         ok(not bad, f"C02 C40 {role}: every route, own and another municipality's ids",
            "\n".join(bad))
-    ok(tried > 250, f"S1 {tried} requests of {len(ROLES)} roles")
-    functions = {r.right for r in routes if r.right}
-    equal(sorted(functions & rights["matrix-operator"]), [], "C10 the operator has no function")
+    ok(tried > 150, f"S1 {tried} requests of {len(MUNICIPAL)} roles")
     return users
+
+
+def probe(c, routes, ids, rights):
+    """Every route but log-in and log-out: (route, answer) where having the right and being let in disagree."""
+    wrong, answers = [], []
+    for route in routes:
+        if route.name in ("POST /v1/sessions", "DELETE /v1/sessions/current"):
+            continue
+        answer = route.ask(c, ids)
+        answers.append((route, answer))
+        if ((answer.status, answer.code) == (403, "forbidden")) == route.may(rights):
+            wrong.append(f"{route.name} with {sorted(rights)}: {short(answer)}")
+    return wrong, answers
+
+
+def without_a_town(stack, routes, ours, theirs):
+    """C06, C10: prefecture and nation get counts, the operator nothing, the auditor logs."""
+    for role, scope in WITHOUT_A_TOWN.items():
+        user = enrol(stack, role, role, "", scope=scope)
+        c = session(stack, user)
+        rights = rights_of(stack)[user["user_id"]]
+        wrong, answers = probe(c, routes, ours, rights)
+        ok(not wrong, f"C40 C11 {role}: every route", "\n".join(wrong))
+        equal(stack.terminal(f"lgwan-{OURS}").login(user["user_id"], user["password"]).status, 403,
+              f"C23 {role}: not on a municipality's terminal")
+        seen = [f"{r.name} {holds(a, i)}" for r, a in answers for i in (ours, theirs)
+                if [m for m in holds(a, i) if m not in r.row.make(ours)[0]]]
+        if role != "auditor":
+            ok(not seen, f"C06 {role}: no answer of {len(answers)} holds anything of a person", "\n".join(seen))
+        if role in ("prefecture", "nation"):
+            equal(sorted(r.name for r, a in answers if a.status == 200),
+                  ["GET /v1/statistics", "GET /v1/vaccines"], f"C06 {role}: counts, and what everybody may know")
+            for by in ("date", "product", "prefecture", "age"):
+                found = c.get(f"/v1/statistics?by={by}").json
+                fields = set(found) | {f for cell in found["cells"] for f in cell}
+                equal(fields, {"by", "scope", "as_of", "cells", "key", "dose_number", "count"} if found["cells"]
+                      else {"by", "scope", "as_of", "cells"}, f"C06 {role}: fields of statistics by {by}")
+        if role == "operator":
+            equal(sorted({x for r in routes if r.right for x in r.right} & rights), [],
+                  "C10 the operator has no function")
+
+
+def auditors(stack, ours):
+    """An auditor looks without the municipality's help, within its scope, and it shows in that log."""
+    user = enrol(stack, "auditor-one", "auditor", "", scope=OURS)
+    c = session(stack, user)
+    answer = c.get(f"/v1/access-log?municipality_code={OURS}")
+    ok(answer.status == 200 and answer.json["entries"], "an auditor reads the log of a municipality in scope", answer)
+    for code, status, why in ((THEIRS, 403, "forbidden"), ("999999", 403, "forbidden"), ("", 403, "forbidden")):
+        answer = c.get(f"/v1/access-log?municipality_code={code}")
+        equal((answer.status, answer.code), (status, why), f"C02 and no other: {code or 'nothing'}")
+    equal(c.get("/v1/access-log").code, "missing_field", "and names the municipality")
+    mine = [e for e in access_log(stack.staff(OURS, APPROVER[OURS])) if e["user"] == user["user_id"]]
+    ok([e["act"] for e in mine] == ["log.read"], "C73 the auditor's reading is in the municipality's own log", mine)
+    staff = stack.staff(OURS, APPROVER[OURS])
+    equal(staff.get(f"/v1/access-log?municipality_code={THEIRS}").status, 403,
+          "C02 a municipality's own people cannot name another")
+
+
+def single_rights(stack, routes, ours):
+    """C41: one person, one right after the other: each opens its routes and no other."""
+    most = {"municipal_staff": None, "municipal_approver": None}
+    user = enrol(stack, "single", "municipal_staff", rights="dose.read")
+    tried, wrong = 0, []
+    for role in most:
+        everything = rights_of(stack)[f"matrix-{role}"]
+        for right in sorted(everything | ({"staff.manage"} if role == "municipal_staff" else set())):
+            a = stack.command("user.apply", user_id=user["user_id"], person_name="single の人", municipality_code=OURS,
+                              section="予防接種課", roles=role, rights=right, valid_until=in_days(30), by="matrix-applicant")
+            stack.approve(a["application_id"], OURS, APPROVER[OURS])
+            c = session(stack, user)
+            found, _ = probe(c, routes, ours, {right})
+            wrong += found
+            tried += 1
+    ok(not wrong, f"C41 each of {tried} single rights opens its own routes only", "\n".join(wrong))
+    planted = Route("lgwan GET /v1/vaccines resident.read -")
+    found, _ = probe(c, [planted], ours, {right})
+    equal(len(found), 1, "C41 control: a route that answers without its right is found")
 
 
 def refused_is_logged(stack, routes, users, theirs):
@@ -289,7 +401,7 @@ def refused_is_logged(stack, routes, users, theirs):
     asked = 0
     rights = rights_of(stack)[users["municipal_staff"]["user_id"]]
     for route in routes:
-        if route.row.other == 404 and (route.right is None or route.right in rights):
+        if route.row.other == 404 and route.may(rights):
             route.ask(c, theirs, other=True)
             asked += 1
     entries = [[e for e in access_log(a) if e["sequence"] > n] for a, n in zip(auditors, last)]
@@ -417,7 +529,7 @@ def internet(stack, routes, ours, theirs):
                 continue
             if route.name == "POST /v1/sessions":
                 continue
-            may = route.right is None or route.right in rights
+            may = route.may(rights)
             for ids, other in ((ours, False), (theirs, True)):
                 if other and route.row.other is None:
                     continue
@@ -435,7 +547,7 @@ def internet(stack, routes, ours, theirs):
                         marks=[m for m in theirs.marks + ours.marks if m not in route.row.make(ids)[0]])):
                     bad.append(f"{route.name}: holds what is not this terminal's: {short(answer)}")
         ok(not bad, f"C02 C40 {name}: every route, own and another terminal's receipts", "\n".join(bad))
-    for role in ("municipal_staff", "operator"):
+    for role in ("municipal_staff", "municipal_approver"):
         u = next(u for u in stack.demo["users"] if u["user_id"] == f"matrix-{role}")
         answer = stack.terminal("tablet-1").login(u["user_id"], u["password"])
         ok(answer.status in (401, 403), f"C23 {role} cannot log in on the Internet side", answer)
@@ -469,7 +581,7 @@ def listeners(stack, routes, ours):
     for listener, c in (("lgwan", stack.staff(OURS)), ("terminals", stack.tablet()), ("public", outside)):
         bad = []
         for route in routes:
-            if shape(route) in here[listener]:
+            if shape(route) in here[listener] or route.row is None:
                 continue
             path = route.row.make(ours)[0]
             answer = c.request(route.method, path, {} if route.method in ("POST", "PUT", "PATCH") else None)
@@ -493,13 +605,13 @@ def main(stack):
     ours, theirs = fill(stack, OURS), fill(stack, THEIRS)
     idle = session(stack, enrol(stack, "idle", "municipal_staff"))
     idle.since = time.monotonic()
-    for i in (ours, theirs):
-        u = enrol(stack, f"door-{i.code}", "municipal_staff", i.code)
-        i.user, i.password = u["user_id"], u["password"]
     idle_tablet = stack.tablet("tablet-1", "site-1")
     at_the_door(stack, ours, theirs)
     internet_user = next(u for u in stack.demo["users"] if u["user_id"] == "site-1")
     users = roles(stack, by["lgwan"], ours, theirs)
+    without_a_town(stack, by["lgwan"], ours, theirs)
+    auditors(stack, ours)
+    single_rights(stack, by["lgwan"], ours)
     internet(stack, by["terminals"], ours, theirs)
     refused_is_logged(stack, by["lgwan"], users, theirs)
     log_ins(stack, by["lgwan"], users, ours, idle)
