@@ -282,6 +282,13 @@ def clerks(stack, clerk, coupons):
     c.post(url + ":reveal-number", {"purpose": "curiosity"})
     chief.get(url + "/access-log")
     chief.get("/v1/access-log")
+    outside = client_for(stack, None, "public")
+    until(lambda: outside.get(f"/v1/log/checkpoints/{MINATO}").status == 200)
+    outside.get(f"/v1/log/checkpoints/{MINATO}?since=yesterday")
+    outside.get(f"/v1/log/checkpoints/{MINATO}?since=2020-01-01T00:00:00Z")
+    outside.get("/v1/log/keys")
+    chief.get("/v1/access-log/checkpoints")
+    chief.get("/v1/access-log/checkpoints?after=x")
     chief.get("/v1/access-log/export")
     chief.get("/v1/access-log/export?from=x")
     c.get("/v1/provisions")
@@ -428,4 +435,5 @@ def main(stack):
 
 routes()
 document()
-run(main, overrides={"tablet-api": {"answer_wait_ms": 1000, "query_wait_ms": 1000}})
+run(main, overrides={"tablet-api": {"answer_wait_ms": 1000, "query_wait_ms": 1000},
+                     "vrs-server": {"checkpoint_s": 1}})
