@@ -28,6 +28,7 @@
 #include "vrs-server/erasure.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/log_keep.h"
 #include "vrs-server/log_rule.h"
 #include "vrs-server/login.h"
 #include "vrs-server/password_rule.h"
@@ -137,8 +138,10 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
         inquiries_sweep(&server);
         terminal_list_sweep(server.terminals);
     }
-    if (g->seconds % 5 == 0)
+    if (g->seconds % 5 == 0) {
         retention_tick(&server);
+        log_keep_tick(&server);
+    }
     if (g->seconds % 10 == 0)
         refusals_tick(server.refusals);
     if (g->seconds % 600 == 0) {

@@ -1,34 +1,61 @@
 #include "vrs-server/alert.h"
 #include "vrs-server/verbs.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/pki.h"
+#include "lib/text.h"
 #include "partitions/access_log.h"
 #include "vrs-server/line_out.h"
 
 enum { DAY_MS = 86400000 };
 
+/* known_size=, known_root= [known_epoch=]: a head that was kept outside. */
+static enum vrs_err known_head(const struct control_call *c, struct log_head *out, bool *known) {
+    const char *size = control_text(c, "known_size"), *root = control_text(c, "known_root");
+    const char *epoch = control_text(c, "known_epoch");
+    memset(out, 0, sizeof *out);
+    *known = size[0] != '\0' || root[0] != '\0';
+    (void)snprintf(out->epoch, sizeof out->epoch, "%s", epoch[0] != '\0' ? epoch : "1");
+    bool good = !*known || (text_u64(&size, INT64_MAX, &out->size) && *size == '\0' &&
+                            strlen(root) == 2 * sizeof out->root.bytes &&
+                            crypto_unhex(root, out->root.bytes, sizeof out->root.bytes));
+    return good ? VRS_OK : ERR_BAD_FIELD;
+}
+
 enum vrs_err verb_verify_log(struct control_call *c, struct partition *p) {
-    struct log_head head;
+    struct log_head head, from;
     uint64_t bad = 0;
-    char root[65];
-    enum vrs_err e = access_log_verify(p, NULL, &head, &bad);
+    bool known = false;
+    char root[65], ja[200], en[200];
+    enum vrs_err e = known_head(c, &from, &known);
+    if (e == VRS_OK)
+        e = access_log_verify(p, known ? &from : NULL, &head, &bad);
     if (e == ERR_TAMPERED || e == ERR_CORRUPT) {
-        (void)control_answer(c, json_pack("{s:I,s:s}", "bad_sequence", (json_int_t)bad, "detail",
-                                          "the log does not verify"));
+        (void)snprintf(ja, sizeof ja, "異常があります。%llu 件目を確認してください。",
+                       (unsigned long long)bad);
+        (void)control_answer(c, json_pack("{s:I,s:s,s:s}", "bad_sequence", (json_int_t)bad,
+                                          "detail", "the log does not verify", "result", ja));
         alert_note(c->server, "log_break", partition_code(p));
         return e;
     }
+    if (e != VRS_OK)
+        return e;
     crypto_hex(head.root.bytes, sizeof head.root.bytes, root);
-    if (e == VRS_OK)
-        e = control_answer(c, json_pack("{s:I,s:s,s:s}", "entries", (json_int_t)head.size, "head",
-                                        root, "epoch", head.epoch));
-    return e;
+    (void)snprintf(ja, sizeof ja, "%llu 件すべてを確認しました。異常はありません。%s",
+                   (unsigned long long)head.size,
+                   known ? "" : "（控えたヘッドがないため、末尾の切り捨ては検出できません）");
+    (void)snprintf(en, sizeof en, "all %llu entries verify%s", (unsigned long long)head.size,
+                   known ? ", and so does the head that was given"
+                         : "; without a head kept outside a cut end would not be noticed");
+    return control_answer(c,
+                          json_pack("{s:I,s:s,s:s,s:s,s:s}", "entries", (json_int_t)head.size,
+                                    "head", root, "epoch", head.epoch, "result", ja, "detail", en));
 }
-
 enum vrs_err verb_verify_log_note(struct control_call *c, struct partition *registry) {
     return control_log(c, registry, control_text(c, "municipality_code"));
 }

@@ -41,7 +41,9 @@ static const char usage[] =
     "  keys.rotate municipality_code=CODE|all what=data|index|kek [area=records|log|numbers]\n"
     "             [by=]                                 new keys, in the background\n"
     "  keys.status municipality_code=CODE|all           exit 3 while a rotation is under way\n"
-    "  log.verify municipality_code=                    sequence, leaves, chain, seals\n"
+    "  log.verify municipality_code= [known_size= known_root= known_epoch=]\n"
+    "                                                   every entry, tile and seal; is the known\n"
+    "                                                   head a prefix\n"
     "  backup municipality_code= name=                  sealed copies, records and numbers\n"
     "  restore municipality_code= name=                 then replays the inbox, new log epoch\n"
     "  selfcheck [state=DIR] [number_state=DIR]         exit 1 on any fault\n";
