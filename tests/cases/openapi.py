@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """docs/openapi.yaml against the running servers: every route with its right and flags, both ways; every
 code with the list of errors; and each answer of a walk over all routes against its schema."""
+import datetime
 import json
 import os
 import re
@@ -308,6 +309,63 @@ def clerks(stack, clerk, coupons):
     stack.terminal(f"lgwan-{MINATO}").login("minato-1", "wrong")
 
 
+def accounts(stack):
+    """Account life, settings, statistics, the own account."""
+    office = stack.add_user("walk-office", MINATO, ["municipal_staff"], "demo-applicant", "minato-approver",
+                            "人事課", "人事 担当", "staff.manage statistics")
+    stack.demo["users"].append(office)
+    office, chief = stack.staff(MINATO, "walk-office"), stack.staff(MINATO, "minato-approver")
+    body = {"user_id": "walk-new", "person_name": "新 人", "section": "予防接種課", "unit": "係",
+            "roles": ["municipal_staff"], "rights": ["dose.read"], "reason": "採用",
+            "valid_until": (datetime.date.today() + datetime.timedelta(days=30)).isoformat(),
+            "password": "an initial passphrase " + uuid.uuid4().hex}
+    key = str(uuid.uuid4())
+    filed = [office.post("/v1/applications", dict(body, user_id=f"walk-new{n}"), key=True) for n in (1, 2)]
+    for wrong in ({}, dict(body, rights=["?"]), dict(body, password="password1234"), dict(body, valid_until="x"),
+                  dict(body, user_id="minato-1")):
+        office.post("/v1/applications", wrong, key=True)
+    office.post("/v1/applications", body, key=key)
+    office.post("/v1/applications", dict(body, unit="別"), key=key)
+    office.get("/v1/applications")
+    chief.get("/v1/applications?state=open")
+    url = [f"/v1/applications/{a.json['application_id']}" for a in filed]
+    office.post(url[0] + ":approve")
+    chief.post(url[0] + ":approve")
+    chief.post(url[0] + ":approve")
+    chief.post(url[1] + ":refuse", {})
+    chief.post(url[1] + ":refuse", {"reason": "不要"})
+    c = stack.terminal(f"lgwan-{MINATO}")
+    c.login("walk-new1", body["password"])
+    c.get("/v1/reviews")
+    c.post("/v1/sessions/current:change-password", {"old_password": "x", "new_password": "short"})
+    c.post("/v1/sessions/current:change-password", {"old_password": "not this one", "new_password": "quite another one"})
+    c.post("/v1/sessions/current:change-password", {"old_password": body["password"],
+                                                    "new_password": "quite another one"})
+    c.post("/v1/sessions/current:enrol-totp", {"password": "quite another one"})
+    office.get("/v1/users")
+    chief.post("/v1/users/walk-new1:review")
+    for verb, more in (("change-section", {"section": "税務課", "reason": "異動"}), ("clear-throttle", None),
+                       ("disable", {"reason": "休職"}), ("disable", {})):
+        office.post(f"/v1/users/walk-new1:{verb}", more)
+    office.post("/v1/users/nobody:disable", {"reason": "x"})
+    for rows in ("walk-new1,新 人,2026-01-05\n", "walk-new1,別 人,2026-01-05\n", ""):
+        office.request("POST", "/v1/users:leavers", ("user_id,person_name,left_on\n" + rows).encode(),
+                       headers={"Content-Type": "text/csv"})
+    for by in ("date", "product", "prefecture", "age", "name"):
+        office.get(f"/v1/statistics?by={by}")
+    version = chief.get("/v1/settings").json["version"]
+    chief.request("PUT", "/v1/settings", {"sessions_per_user": 2}, headers=tag(version))
+    chief.request("PUT", "/v1/settings", {"sessions_per_user": 1}, headers=tag(version))
+    chief.request("PUT", "/v1/settings", {"sessions_per_user": 99}, headers=tag(version + 1))
+    chief.request("PUT", "/v1/settings", {"nothing": 1}, headers=tag(version + 1))
+    chief.request("PUT", "/v1/settings", {})
+    nation = stack.add_user("walk-nation", "", ["nation"], "operator-a", "operator-b", "国", "国の 人")
+    c = stack.terminal("lgwan-nation")
+    c.login("walk-nation", nation["password"])
+    c.get("/v1/statistics?by=product")
+    c.get("/v1/reviews")
+
+
 def doses(c, coupons):
     def of(coupon, more=""):
         r = one(c, coupon_number=coupon)
@@ -416,6 +474,7 @@ def main(stack):
     coupons, receipt = tablets(stack, clerk)
     clerks(stack, clerk, coupons)
     inquiries(stack, clerk)
+    accounts(stack)
     clerk.request("DELETE", "/v1/sessions/current")
     clerk.get("/v1/reviews")
     admin(stack)
