@@ -73,11 +73,13 @@ void log_reviews_list(struct http_request *rq);
 void log_reviews_look(struct server *server); /* overdue ones: now and then */
 /* log_reports.c */
 void log_reports_get(struct http_request *rq);
+void operation_report_get(struct http_request *rq);
 /* certificates.c */
 void certificates_lookup(struct http_request *rq);
 /* exports.c */
 void exports_ledger(struct http_request *rq);
 void exports_waiting(struct http_request *rq);
+void exports_reconciliation(struct http_request *rq);
 /* terminals_api.c */
 void terminals_enrol_code(struct http_request *rq);
 void terminals_list(struct http_request *rq);

@@ -78,6 +78,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_POST, "/v1/terminals/{id}:revoke", "terminal.manage", 0, 4096, terminals_revoke, "Stop a terminal, at once"},
     {ROUTE_GET, "/v1/exports/ledger.csv", "export", 0, 0, exports_ledger, "予防接種台帳向け出力"},
     {ROUTE_GET, "/v1/exports/waiting.csv", "export", 0, 0, exports_waiting, "接種対象者登録待ちリスト"},
+    {ROUTE_GET, "/v1/exports/reconciliation.csv", "export", 0, 0, exports_reconciliation, "Hash list to compare with the own register"},
     {ROUTE_GET, "/v1/requests", "erase|erase.approve|export|export.approve", 0, 0, requests_list, "What waits for a second person"},
     {ROUTE_POST, "/v1/requests", "erase|export", ROUTE_IDEMPOTENT, 8192, requests_ask, "Ask for a second person's approval"},
     {ROUTE_POST, "/v1/requests/{id}:approve", "erase.approve|export.approve", ROUTE_IDEMPOTENT, 8192, requests_approve, "Approve a request"},
