@@ -23,6 +23,13 @@ struct config_key {
     const char *help;         /* unit and meaning, English, one line */
 };
 
+/* Rows of a program's table; the program defines CONFIG_OF, the struct that they fill. */
+// clang-format off
+#define STR(name, def, help) {#name, CONFIG_STR, offsetof(CONFIG_OF, name), def, 0, 0, help}
+#define INT(name, def, lo, hi, help) {#name, CONFIG_INT, offsetof(CONFIG_OF, name), def, lo, hi, help}
+#define FLAG(name, def, help) {#name, CONFIG_BOOL, offsetof(CONFIG_OF, name), def, 0, 0, help}
+// clang-format on
+
 /* `keys` ends with a zeroed entry.  On error the fault text holds "file:line: what to do". */
 VRS_CHECK enum vrs_err config_load(const char *path, const struct config_key *keys, void *out,
                                    struct vrs_fault *fault);

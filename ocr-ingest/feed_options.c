@@ -12,10 +12,7 @@
 
 enum { EXIT_USAGE = 2 };
 
-#define STR(field, preset, text)                                                                   \
-    { #field, CONFIG_STR, offsetof(struct feed_options, field), preset, 0, 0, text }
-#define INT(field, preset, least, most, text)                                                      \
-    { #field, CONFIG_INT, offsetof(struct feed_options, field), preset, least, most, text }
+#define CONFIG_OF struct feed_options
 
 static const struct config_key keys[] = {
     STR(url, "", "tablet-api: https://host:port"),

@@ -39,12 +39,7 @@
 
 enum { QUOTA_NAMES = 65536 };
 
-#define STR(name, def, help)                                                                       \
-    { #name, CONFIG_STR, offsetof(struct tablet_config, name), def, 0, 0, help }
-#define INT(name, def, lo, hi, help)                                                               \
-    { #name, CONFIG_INT, offsetof(struct tablet_config, name), def, lo, hi, help }
-#define FLAG(name, def, help)                                                                      \
-    { #name, CONFIG_BOOL, offsetof(struct tablet_config, name), def, 0, 0, help }
+#define CONFIG_OF struct tablet_config
 
 static const struct config_key config_keys[] = {
     STR(terminals_address, NULL, "numeric address of the terminals listener; never a wildcard"),

@@ -45,12 +45,7 @@
 #include "vrs-server/terminal_list.h"
 #include "vrs-server/watch.h"
 
-#define STR(name, def, help)                                                                       \
-    { #name, CONFIG_STR, offsetof(struct server_config, name), def, 0, 0, help }
-#define INT(name, def, lo, hi, help)                                                               \
-    { #name, CONFIG_INT, offsetof(struct server_config, name), def, lo, hi, help }
-#define FLAG(name, def, help)                                                                      \
-    { #name, CONFIG_BOOL, offsetof(struct server_config, name), def, 0, 0, help }
+#define CONFIG_OF struct server_config
 
 static const struct config_key config_keys[] = {
     STR(lgwan_address, NULL, "numeric address of the LG-WAN listener; never a wildcard"),

@@ -154,7 +154,7 @@ static void the_work_list_goes_by_state_and_arrival(void **state) {
     struct claim c[5];
     char number[11];
     for (int i = 0; i < 5; i++) {
-        (void)snprintf(number, sizeof number, "%010d", i);
+        (void)snprintf(number, sizeof number, "%010u", (unsigned)i % 10);
         c[i] = stored(number, 1, CLAIM_WAITING);
         assert_int_equal(c[i].order, i + 1);
     }

@@ -35,12 +35,7 @@ struct config {
     bool dumpable;
 };
 
-#define STR(name, def, help)                                                                       \
-    { #name, CONFIG_STR, offsetof(struct config, name), def, 0, 0, help }
-#define INT(name, def, lo, hi, help)                                                               \
-    { #name, CONFIG_INT, offsetof(struct config, name), def, lo, hi, help }
-#define FLAG(name, def, help)                                                                      \
-    { #name, CONFIG_BOOL, offsetof(struct config, name), def, 0, 0, help }
+#define CONFIG_OF struct config
 
 static const struct config_key keys[] = {
     STR(socket, NULL, "path of the unix socket; 0660, its folder is the operator's"),
