@@ -70,15 +70,16 @@ static void look_at_clock(struct conditions *c) {
     }
 }
 
-static void look_at_number(struct server *s) {
+static void look_at_socket(struct server *s, const char *path, const char *rule,
+                           const char *program) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", s->config.number_socket);
+    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
     bool there = connect(fd, (const struct sockaddr *)&at, sizeof at) == 0 || errno == EAGAIN;
     (void)close(fd);
-    alert_state(s, "number_away", "vrs-number", !there);
+    alert_state(s, rule, program, !there);
 }
 
 static void look_at_certificate(struct server *s, const char *subject, const char *file) {
@@ -243,7 +244,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg) {
     look_at_clock(c);
     look_at_disk(s);
     look_at_line(s);
-    look_at_number(s);
+    look_at_socket(s, s->config.number_socket, "number_away", "vrs-number");
+    look_at_socket(s, s->config.signer_socket, "signer_away", "vrs-signer");
     if (c->turns % 360 == 0) { /* hourly: a new certificate ends the alert */
         look_at_certificate(s, "vrs-server", s->config.cert_file);
         look_at_certificate(s, "vrs-server line", s->config.line_cert_file);
