@@ -9,11 +9,18 @@
 #include "lib/wire.h"
 #include "vrs-server/number/number.h"
 
-enum { MANY = 2000 /* puts in flight at once */, OUT_MAX = MANY * 512 };
+enum {
+    MANY = 2000, /* puts in flight at once */
+    OUT_MAX = MANY * 512,
+    REST_MS = 2000, /* nothing is asked for so long after a time-out */
+    PROBE_MS = 1000 /* deadline of the first call after that */
+};
 
 struct number_client {
     struct local_client *line;
     int64_t deadline_ms;
+    bool silent; /* the last call had no answer in time: a worker that waits serves nobody */
+    int64_t rest_until_ms;
     uint64_t next_id; /* never used twice, so that a late answer cannot be taken for another */
 };
 
@@ -157,16 +164,29 @@ static bool repeatable(const struct call *call) {
     return call->verb != NUMBER_BACKUP && call->verb != NUMBER_RESTORE;
 }
 
+/* How long a call may take; 0: it is not asked at all. */
+static int64_t patience(const struct number_client *c, const struct call *call) {
+    if (!c->silent || !repeatable(call))
+        return c->deadline_ms;
+    if (clock_mono_ms() < c->rest_until_ms)
+        return 0;
+    return c->deadline_ms < PROBE_MS ? c->deadline_ms : PROBE_MS;
+}
+
 static void run(struct number_client *c, struct call *call) {
-    int64_t until_ms = clock_mono_ms() + c->deadline_ms;
+    int64_t patience_ms = patience(c, call), until_ms = clock_mono_ms() + patience_ms;
     bool asked = false;
-    enum vrs_err e = VRS_OK;
-    for (int turn = 0; turn < 2; turn++) {
+    enum vrs_err e = patience_ms == 0 ? ERR_NUMBER_AWAY : VRS_OK;
+    for (int turn = 0; turn < 2 && patience_ms > 0; turn++) {
         e = attempt(c, call, until_ms);
         asked |= e == ERR_UNKNOWN || e == ERR_TIMEOUT || e == ERR_PROTOCOL;
         if (e == VRS_OK || e == ERR_TIMEOUT || e == ERR_PROTOCOL || e == ERR_TOO_LARGE ||
             !repeatable(call))
             break;
+    }
+    if (repeatable(call) && patience_ms > 0) { /* a backup may take long */
+        c->silent = e == ERR_TIMEOUT;
+        c->rest_until_ms = clock_mono_ms() + REST_MS;
     }
     if (e == VRS_OK)
         return;

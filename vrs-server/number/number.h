@@ -93,7 +93,8 @@ struct number_access {
 
 /* One client belongs to one worker thread: blocking, with a deadline for each call, reconnects; a
  * call that a broken connection cut off is sent once more, except backup and restore.  Opening does
- * not connect: vrs-number may start later.
+ * not connect: vrs-number may start later.  After a call without an answer nothing is asked for two
+ * seconds, and then with less patience: one that hangs must not hold up all that the worker does.
  * Errors: ERR_NUMBER_AWAY (not asked), ERR_UNKNOWN (asked, no answer), what vrs-number answered. */
 struct number_client;
 VRS_CHECK enum vrs_err number_client_open(const char *socket_path, int64_t deadline_ms,
