@@ -433,6 +433,31 @@ static void load_done(struct pool_job *job) {
         take_all(a);
 }
 
+struct counting {
+    const struct alert_rules *rules;
+    const char *prefix;
+    int64_t from_ms, to_ms;
+    int64_t *counts;
+};
+
+static enum vrs_err count_row(struct record *r, void *arg) {
+    const struct counting *c = arg;
+    struct alert a = {0};
+    enum vrs_err e = fields_decode(members, &r->text, &a);
+    const struct alert_rule *rule = e == VRS_OK ? alert_rules_find(c->rules, a.rule) : NULL;
+    if (rule != NULL && a.kind != ALERT_OVER && a.at_ms >= c->from_ms && a.at_ms < c->to_ms &&
+        strncmp(a.subject, c->prefix, strlen(c->prefix)) == 0)
+        c->counts[rule - c->rules->rule]++;
+    return e;
+}
+
+enum vrs_err alerts_count(struct partition *registry, const struct alert_rules *rules_of,
+                          const char *prefix, int64_t from_ms, int64_t to_ms, int64_t *counts) {
+    struct counting c = {rules_of, prefix, from_ms, to_ms, counts};
+    memset(counts, 0, ALERT_RULE_COUNT * sizeof *counts);
+    return record_scan(registry, TABLE_ALERT, UINT32_MAX, 0, UINT32_MAX, count_row, &c);
+}
+
 static enum vrs_err load(struct alerts *a) {
     struct load_job *j = calloc(1, sizeof *j);
     if (j == NULL)

@@ -25,6 +25,11 @@ struct alert_rules;
 VRS_CHECK enum vrs_err alerts_open(struct server *s, struct alerts **out, struct vrs_fault *fault);
 /* Before the pool is closed. The struct stays: threads may still note. */
 void alerts_close(struct alerts **a);
+/* Kept alerts whose subject begins with `prefix`, raised in [from_ms, to_ms), by rule in the order of
+ * the rules.  Inside the registry's transaction. */
+VRS_CHECK enum vrs_err alerts_count(struct partition *registry, const struct alert_rules *rules,
+                                    const char *prefix, int64_t from_ms, int64_t to_ms,
+                                    int64_t *counts);
 const struct alert_rules *alerts_rules(const struct alerts *a);
 /* Something that a rule counts; any thread.  `subject` names no person by personal data: a user id,
  * terminal, source address or municipality code.  An unknown rule is a bug and asserts. */

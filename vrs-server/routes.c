@@ -69,6 +69,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_GET, "/v1/access-log", "log.read", 0, 0, access_log_list, "Access log"},
 
     {ROUTE_GET, "/v1/log-reports", "log.review", 0, 0, log_reports_get, "Irregular use in the access log"},
+    {ROUTE_GET, "/v1/operation-report", "log.review", 0, 0, operation_report_get, "What the service did in a month"},
     {ROUTE_POST, "/v1/log-reviews", "log.review", ROUTE_IDEMPOTENT, 8192, log_reviews_make, "Record a review of the access log"},
     {ROUTE_GET, "/v1/log-reviews", "log.review", 0, 0, log_reviews_list, "Reviews, and when the next is due"},
 

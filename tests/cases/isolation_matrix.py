@@ -14,7 +14,7 @@ import uuid
 from types import SimpleNamespace
 
 from case import (BUILD, FUJISAWA, KAGOSHIMA, MINATO, Import, Watched, access_log, client_for,
-                  dose_row, doses_of, equal, inquiry, make_ca, make_cert, ok, one, personal_number,
+                  dose_row, doses_of, equal, erase, inquiry, make_ca, make_cert, ok, one, personal_number,
                   post_dose, record, register, resident, residents_csv, run, tag, until)
 import residents
 
@@ -112,6 +112,7 @@ LGWAN = {
     "GET /v1/access-log/checkpoints": Row(at("/v1/access-log/checkpoints"), other="nothing"),
     "GET /v1/access-log/export": Row(at("/v1/access-log/export"), other="nothing"),
     "GET /v1/log-reports": Row(at("/v1/log-reports"), other="nothing"),
+    "GET /v1/operation-report": Row(at("/v1/operation-report"), other="nothing"),
     "POST /v1/log-reviews": Row(at("/v1/log-reviews", {
         "from": "2021-04-12", "to": "2021-05-12", "result": "no_irregularity"}), other=201),
     "GET /v1/log-reviews": Row(at("/v1/log-reviews"), other="nothing"),
@@ -119,6 +120,15 @@ LGWAN = {
         "coupon_number": i.coupon, "purpose": "certificate"})),
     "GET /v1/exports/ledger.csv": Row(at("/v1/exports/ledger.csv"), other="nothing"),
     "GET /v1/exports/waiting.csv": Row(at("/v1/exports/waiting.csv"), other="nothing"),
+    "GET /v1/exports/reconciliation.csv": Row(at("/v1/exports/reconciliation.csv"), other="nothing"),
+    "GET /v1/requests": Row(at("/v1/requests"), other="nothing"),
+    "POST /v1/requests": Row(at("/v1/requests", lambda i: {
+        "kind": "erase", "subject": i.resident, "act": "resident.erase", "reason": "試験"}), DONE),
+    "POST /v1/requests/{id}:approve": Row(at("/v1/requests/{request}:approve", WHY), SETTLED),
+    "POST /v1/requests/{id}:refuse": Row(at("/v1/requests/{request}:refuse", WHY), SETTLED),
+    "GET /v1/retention": Row(at("/v1/retention"), other="nothing"),
+    "GET /v1/erasures": Row(at("/v1/erasures"), other="nothing"),
+    "GET /v1/erasures/{id}/certificate": Row(at("/v1/erasures/{erasure}/certificate")),
     "DELETE /v1/sessions/current": Row(at("/v1/sessions/current"), other=None),
 }
 # Own: this terminal's receipt, another's: that of a terminal of another municipality.
@@ -216,7 +226,8 @@ def fill(stack, code):
     name, address = f"{mark}野　一郎", f"{mark}町一丁目"
     held_number = personal_number()
     rows = [resident(code, i.addressee, i.coupon, 個人番号=i.number, 氏名=name, 住所=address),
-            resident(code, f"{mark}-0002", str(first + 2), 個人番号=held_number, 氏名=name + "二")]
+            resident(code, f"{mark}-0002", str(first + 2), 個人番号=held_number, 氏名=name + "二"),
+            resident(code, f"{mark}-0003", str(first + 3), 氏名=name + "三")]
     i.content = residents_csv(rows)
     i.imported = Import(c, "residents", i.content, name=f"{mark}.csv").commit().state["import_id"]
     record(c, [dose_row(code, i.coupon, 1, 会場=f"{mark}会場"),
@@ -234,6 +245,9 @@ def fill(stack, code):
     known = personal_number()
     register(asker, [resident(KAGOSHIMA, f"{mark}-K", str(first + 20), 個人番号=known)])
     i.inquiry = c.post("/v1/inquiries", inquiry(known, KAGOSHIMA), key=True).json["inquiry_id"]
+    i.erasure = erase(c, approver, one(c, addressee_number=f"{mark}-0003")["resident_id"])
+    i.request = c.post("/v1/requests", {"kind": "export", "act": "ledger.csv", "reason": "試験"},
+                       key=True).json["request_id"]
     i.line = residents.ocr_line(code, i.coupon, 1)
     i.file_name, i.sha256 = f"{mark}-{uuid.uuid4()}.csv", uuid.uuid4().hex * 2
     i.application = stack.command(
@@ -247,7 +261,7 @@ def fill(stack, code):
             i.user, i.password = u["user_id"], u["password"]
     # what none of the other's answers may hold
     i.marks = [i.application, f"{mark}望", i.person, f"{mark}余", name, address, i.addressee, i.coupon, str(first + 2), str(first + 9), f"{mark}会場",
-               i.resident, i.dose, i.number, f"{mark}.csv"]
+               i.resident, i.dose, i.number, f"{mark}.csv", i.erasure, i.request]
     return i
 
 
