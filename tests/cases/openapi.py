@@ -402,6 +402,27 @@ def imports(c):
     c.post(f"{done.url}:commit")
     Import(c, "residents", b"a,b\r\n1,2\r\n").check()
     c.post("/v1/imports", {"kind": "residents", "file_name": "../x", "size": 1, "sha256": "0" * 64})
+    c.post(f"{done.url}:confirm-deletion", {"method": "消去"})
+    announced = c.post("/v1/imports", {"kind": "residents", "file_name": "x.csv", "size": 9, "sha256": "1" * 64,
+                                       "medium_id": "USB-1", "approved_by": "minato-approver"}).json
+    c.post(f"/v1/imports/{announced['import_id']}:confirm-deletion", {})
+    c.post(f"/v1/imports/{announced['import_id']}:discard")
+    c.get("/v1/imports")
+
+
+def log_reviews(stack):
+    """Reports and the monthly review, by who has the right."""
+    c = stack.staff(MINATO, "minato-approver")
+    c.post("/v1/residents:search", {"addressee_number": "A9"})
+    report = c.get("/v1/log-reports")
+    equal(report.status, 200, "the report is walked over")
+    body = {"from": "2021-04-12", "to": "2021-05-12", "result": "no_irregularity"}
+    c.post("/v1/log-reviews", body, key=True)
+    c.post("/v1/log-reviews", dict(body, result="irregularity"), key=True)
+    c.get("/v1/log-reviews")
+    for accept in ("text/csv", "application/json"):
+        c.get("/v1/access-log?act=resident.&from=2021-04-12", headers={"Accept": accept})
+    c.get("/v1/access-log?from=x")
 
 
 def inquiries(stack, minato):
@@ -475,6 +496,7 @@ def main(stack):
     clerks(stack, clerk, coupons)
     inquiries(stack, clerk)
     accounts(stack)
+    log_reviews(stack)
     clerk.request("DELETE", "/v1/sessions/current")
     clerk.get("/v1/reviews")
     admin(stack)
