@@ -10,7 +10,8 @@
 #include "vrs-server/request.h"
 
 struct export {
-    struct log_lines lines;
+    struct log_lines asked;
+    struct log_lines lines; /* as the entry says it */
     struct log_signed_head head;
 };
 
@@ -32,28 +33,35 @@ static bool checkpoints_query(struct inside_request *in, struct log_lines *out) 
 
 static enum vrs_err export_run(struct inside_request *in, struct partition *p) {
     struct export *x = in->own;
-    struct log_lines what = x->lines; /* settled anew below, on what is signed then */
     char detail[120];
-    enum vrs_err e = log_lines_settle(p, &what);
-    (void)snprintf(detail, sizeof detail, "entries %llu-%llu%s", (unsigned long long)what.from,
-                   (unsigned long long)what.to, what.words ? " with their words" : "");
-    return e == VRS_OK ? inside_log(in, p, NULL, NULL, 0, what.to + 1 - what.from, "ok", detail)
-                       : e;
+    x->lines = x->asked;
+    enum vrs_err e = log_lines_settle(p, &x->lines);
+    const struct log_lines *l = &x->lines;
+    (void)snprintf(detail, sizeof detail, "entries %llu-%llu%s", (unsigned long long)l->from,
+                   (unsigned long long)l->to, l->words ? " with their words" : "");
+    return e == VRS_OK ? inside_log(in, p, NULL, NULL, 0, l->to + 1 - l->from, "ok", detail) : e;
+}
+
+static enum vrs_err write_lines(struct inside_request *in, struct partition *p) {
+    struct export *x = in->own;
+    uint64_t count = 0;
+    if (prove_head(p, &x->head))
+        x->lines.head = &x->head;
+    /* The signer was away: what its last head is not over has no proof yet. */
+    if (x->lines.head != NULL && x->head.size < x->lines.to)
+        x->lines.to = x->head.size < x->lines.from ? x->lines.from - 1 : x->head.size;
+    if (x->lines.head != NULL && x->head.size + 1 < x->lines.from)
+        return ERR_SIGNER_AWAY;
+    return log_lines_write(p, &x->lines, &in->answer, &count);
 }
 
 static void export_committed(struct pool_job *job, struct partition *p) {
     struct inside_request *in = (struct inside_request *)job;
-    struct export *x = in->own;
-    uint64_t count = 0;
     if (in->failed != VRS_OK) /* its refusal is what was committed */
         return;
-    if (prove_head(p, &x->head))
-        x->lines.head = &x->head;
     enum vrs_err e = partition_begin(p);
     if (e == VRS_OK) {
-        e = log_lines_settle(p, &x->lines);
-        if (e == VRS_OK)
-            e = log_lines_write(p, &x->lines, &in->answer, &count);
+        e = write_lines(in, p);
         partition_rollback(p);
     }
     in->failed = e;
@@ -67,13 +75,13 @@ void access_log_export(struct http_request *rq) {
     in->purpose = "log_review";
     enum vrs_err e = x != NULL ? VRS_OK : ERR_MEMORY;
     if (e == VRS_OK &&
-        (!number_query(in, "from", &x->lines.from) || !number_query(in, "to", &x->lines.to) ||
-         !checkpoints_query(in, &x->lines) ||
+        (!number_query(in, "from", &x->asked.from) || !number_query(in, "to", &x->asked.to) ||
+         !checkpoints_query(in, &x->asked) ||
          (words != NULL && strcmp(words, "0") != 0 && strcmp(words, "1") != 0)))
         e = ERR_BAD_FIELD;
     if (e == VRS_OK) {
-        x->lines.words = words != NULL && words[0] == '1';
-        if (x->lines.words && !right_allows(in->session.rights, "log.read"))
+        x->asked.words = words != NULL && words[0] == '1';
+        if (x->asked.words && !right_allows(in->session.rights, "log.read"))
             e = ERR_FORBIDDEN;
     }
     if (e != VRS_OK) {
