@@ -8,7 +8,7 @@ import struct
 import urllib.parse
 import uuid
 
-from case import (FUJISAWA, KAGOSHIMA, MINATO, Import, dose_row, equal, find, inquiry, ok,
+from case import (FUJISAWA, KAGOSHIMA, MINATO, Import, dose_row, equal, erase, find, inquiry, ok,
                   one, personal_number, post_dose, record, register, resident, residents_csv, run,
                   tag, wrong_number)
 import residents
@@ -153,8 +153,7 @@ def traffic(stack):
         c.get(path)
     approver.get("/v1/access-log")
     gone = one(c, coupon_number=rows[2]["接種券番号"])
-    equal(approver.request("DELETE", f"/v1/residents/{gone['resident_id']}", {"reason": "申出"},
-                           headers=tag(1)).status, 204, "one is erased")
+    ok(erase(c, approver, gone["resident_id"]), "one is erased")
     # what goes wrong: broken bodies, wrong log-ins, the inside away
     c.post("/v1/residents:search", b'{"personal_number":"' + rows[0]["個人番号"].encode() + b'"',
            headers={"Content-Type": "application/json"})

@@ -441,6 +441,9 @@ def log_ins(stack, routes, users, ours, idle):
     states = [("no log-in", nobody, 401, "login_required"), ("an ended session", ended, 401, "session_ended"),
               ("an idle session", idle, 401, "session_ended"), ("a made-up token", nonsense, 401, "session_ended"),
               ("another municipality's token", stranger, 403, "other_municipality")]
+    ended_by_time = [e for e in access_log(stack.staff(OURS, APPROVER[OURS]))
+                     if (e["act"], e["user"]) == ("session.timeout", "matrix-idle")]
+    equal([e["detail"] for e in ended_by_time], ["idle"], "C28 C65 a time-out is one entry of the log")
     for what, c, status, code in states:
         bad = []
         for route in routes:

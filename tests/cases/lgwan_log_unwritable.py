@@ -89,7 +89,7 @@ def main(stack):
                                            {"lot": "FF0001", "reason": "x"}, headers=tag(1))),
         ("a flag", lambda: c.post(url + ":flag", {"flag": "undisclosed"}, key=True, headers=tag(1))),
         ("the access log", lambda: auditor.get("/v1/access-log")),
-        ("erasure", lambda: auditor.request("DELETE", url, {"reason": "x"}, headers=tag(1))),
+        ("erasure", lambda: c.request("DELETE", url, {"reason": "x"}, headers=tag(1))),
         ("a refusal", lambda: c.post("/v1/residents:search", {})),
     ]
     for what, ask in refused:

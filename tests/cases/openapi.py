@@ -11,7 +11,7 @@ import uuid
 
 import case
 import plain_yaml
-from case import (BUILD, FUJISAWA, KAGOSHIMA, MINATO, ROOT, Import, client_for, dose_row, equal, inquiry,
+from case import (BUILD, FUJISAWA, KAGOSHIMA, MINATO, ROOT, Import, client_for, dose_row, equal, erase, inquiry,
                   ok, one, personal_number, record, register, resident, residents_csv, run, tag, until)
 
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -303,8 +303,15 @@ def clerks(stack, clerk, coupons):
     c.post("/v1/certificates:lookup", {"coupon_number": coupons[1], "purpose": "certificate"})
     c.post("/v1/certificates:lookup", {"coupon_number": coupons[1], "purpose": "other"})
     gone = one(chief, coupon_number=coupons[5])
-    chief.request("DELETE", f"/v1/residents/{gone['resident_id']}", {"reason": "本人の求め"},
-                  headers=tag(gone["version"]))
+    erased = erase(c, chief, gone["resident_id"], "本人の求め")
+    c.get("/v1/exports/reconciliation.csv")
+    asked = c.post("/v1/requests", {"kind": "export", "act": "ledger.csv", "reason": "照合"}, key=True).json
+    c.post("/v1/requests", {"kind": "export", "act": "everything", "reason": "照合"}, key=True)
+    chief.get("/v1/requests")
+    chief.post(f"/v1/requests/{asked['request_id']}:refuse", {"reason": "不要"}, key=True)
+    chief.get("/v1/retention")
+    chief.get("/v1/erasures")
+    chief.get(f"/v1/erasures/{erased}/certificate")
     stack.terminal(f"lgwan-{MINATO}").get(url)
     stack.terminal(f"lgwan-{MINATO}").login("minato-1", "wrong")
 

@@ -375,6 +375,18 @@ def doses_of(client, resident_id, everything=False):
     return answer.json["doses"]
 
 
+def erase(clerk, approver, resident_id, reason="申出"):
+    """Asked, approved by another, done: the id of the erasure."""
+    url = f"/v1/residents/{resident_id}"
+    version = clerk.get(url).json["version"]
+    asked = clerk.request("DELETE", url, {"reason": reason}, headers=tag(version))
+    allowed = approver.post(f"/v1/requests/{asked.json.get('request_id')}:approve", {"reason": "確認"}, key=True)
+    done = clerk.request("DELETE", url, {"reason": reason}, headers=tag(version))
+    if (asked.status, allowed.status, done.status) != (202, 200, 204):
+        raise AssertionError(f"erasing: {asked} {allowed} {done}")
+    return done.headers["location"].split("/")[-1]
+
+
 def tag(version):
     return {"If-Match": f'"{version}"'}
 
