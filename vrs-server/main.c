@@ -85,6 +85,7 @@ static const struct config_key config_keys[] = {
     INT(uid, "0", 0, 4294967294, "uid to become when started as root; 0 stay"),
     INT(workers, "2", 1, SERVER_MAX_WORKERS, "threads that own the partitions"),
     INT(max_open, "2000", 8, 100000, "partition files kept open"),
+    INT(queue_max, "20000", 8, 1000000, "jobs that may wait for a worker; above it 503"),
     INT(session_idle_s, "900", 10, 86400, "a session ends after so many idle seconds"),
     INT(session_age_s, "28800", 60, 86400, "a session ends after so many seconds"),
     INT(snapshot_max_age_s, "86400", 60, 2592000,
@@ -121,6 +122,7 @@ static bool is_ready(void *arg, char *why, size_t cap) {
 struct gauges {
     struct event *timer;
     unsigned seconds;
+    int64_t day; /* JST, of the last sweep */
     const struct tls_server *tls;
 };
 
@@ -129,7 +131,9 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     struct gauges *g = arg;
     metric_set(&cert_days, tls_server_days_left(g->tls));
     metric_set(&since_pull, line_out_seconds_since_pull(server.line));
-    if (++g->seconds % 60 == 0) {
+    int64_t today = clock_today_jst().days;
+    if (++g->seconds % 60 == 0 || today != g->day) { /* results end with their day */
+        g->day = today;
         inquiries_sweep(&server);
         terminal_list_sweep(server.terminals);
     }
@@ -257,7 +261,7 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
         .keys = s->keys,
         .workers = (unsigned)c->workers,
         .max_open = (size_t)c->max_open,
-        .max_queued = 20000,
+        .max_queued = (size_t)c->queue_max,
         .opened = partition_opened,
         .committed = prove_committed,
         .arg = s,
@@ -266,8 +270,6 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     /* The workers sign with their own clients from their first commit on. */
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
         e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer[i]);
-    if (e == VRS_OK)
-        e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer_loop);
     if (e == VRS_OK)
         e = pool_open(s->base, &pool, &s->pool, fault);
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
@@ -359,7 +361,6 @@ static void close_parts(struct server *s) {
             number_client_close(&s->number[i]);
         signer_client_close(&s->signer[i]);
     }
-    signer_client_close(&s->signer_loop);
     checkpoints_close(&s->checkpoints);
     keyring_close(&s->keys);
     password_rules_close(&s->passwords);

@@ -61,6 +61,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     int64_t uid;
     int64_t workers;
     int64_t max_open; /* partitions kept open */
+    int64_t queue_max;
     int64_t session_idle_s, session_age_s;
     int64_t snapshot_max_age_s;
     int64_t pull_max, pull_wait_ms;
@@ -96,7 +97,6 @@ struct server {
     struct http_server *http;
     struct number_client *number[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
     struct signer_client *signer[SERVER_MAX_WORKERS]; /* by pool_job.worker_index */
-    struct signer_client *signer_loop;                /* the loop's own */
     struct checkpoints *checkpoints;                  /* signed heads on their way; any thread */
 };
 

@@ -86,6 +86,8 @@ def empty_and_missing(stack, lists, c, number):
     equal(ask().json["result"], "match", "control: listed again it is answered")
     good = open(lists.live).read()
     for what, text in (("missing", None), ("empty", ""), ("not signed by its key", None)):
+        lists.put(good)
+        lists.load()
         if what == "missing":
             os.unlink(lists.live)
         elif what == "empty":
