@@ -387,7 +387,12 @@ static void admitted(struct inside_request *in) {
 static enum vrs_err verdict(const struct login *login, const struct tls_peer *peer) {
     if (login->verdict == ERR_MEMORY)
         return ERR_MEMORY;
+    right_mask most, usual;
+    enum role_reach reach;
     if (login->verdict != VRS_OK || !login->known || !account_lives(&login->account))
+        return ERR_BAD_LOGIN;
+    /* What stands outside, hash and all, opens nothing inside. */
+    if (!roles_rights(login->account.roles, &most, &usual, &reach) || reach == REACH_SITE)
         return ERR_BAD_LOGIN;
     return strcmp(login_home(login->account.municipality), login_home(peer->municipality)) == 0
                ? VRS_OK
