@@ -216,7 +216,8 @@ static void job_done(struct pool_job *job) {
     struct inside_request *in = (struct inside_request *)job;
     enum vrs_err e = job->err;
     /* Rule 8: nothing is shown or changed that could not be logged. */
-    if (e == ERR_STORAGE && http_route(in->rq)->method == ROUTE_GET)
+    const struct route *route = http_route(in->rq);
+    if (e == ERR_STORAGE && (route == NULL || route->method == ROUTE_GET || in->refusal != VRS_OK))
         e = ERR_LOG_UNWRITABLE;
     if (e == VRS_OK)
         e = in->failed;

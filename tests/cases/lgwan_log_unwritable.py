@@ -54,7 +54,8 @@ def main(stack):
     c = stack.staff(MINATO)
     auditor = stack.staff(MINATO, "minato-approver")
     tablet = stack.tablet()
-    register(c, [resident(MINATO, "U0001", "5000000001"), resident(MINATO, "U0002", "5000000002")])
+    done = register(c, [resident(MINATO, "U0001", "5000000001"), resident(MINATO, "U0002", "5000000002")])
+    imported = done.url
     record(c, [dose_row(MINATO, "5000000001")])
     person = one(c, addressee_number="U0001")
     url = f"/v1/residents/{person['resident_id']}"
@@ -89,6 +90,23 @@ def main(stack):
                                            {"lot": "FF0001", "reason": "x"}, headers=tag(1))),
         ("a flag", lambda: c.post(url + ":flag", {"flag": "undisclosed"}, key=True, headers=tag(1))),
         ("the access log", lambda: auditor.get("/v1/access-log")),
+        ("the access log as CSV", lambda: auditor.get("/v1/access-log", headers={"Accept": "text/csv"})),
+        ("a person's list", lambda: auditor.get(url + "/access-log")),
+        ("a report", lambda: auditor.get("/v1/log-reports")),
+        ("the reviews", lambda: auditor.get("/v1/log-reviews")),
+        ("a review", lambda: auditor.post("/v1/log-reviews", {
+            "from": "2021-04-12", "to": "2021-05-12", "result": "no_irregularity"}, key=True)),
+        ("held inquiries", lambda: auditor.get("/v1/held-inquiries")),
+        ("the provisions", lambda: c.get("/v1/provisions")),
+        ("the versions of a dose", lambda: c.get(f"/v1/doses/{dose['dose_id']}/history")),
+        ("the waiting list", lambda: c.get("/v1/exports/waiting.csv")),
+        ("the ledger of imports", lambda: c.get("/v1/imports")),
+        ("an import", lambda: c.get(imported)),
+        ("its results", lambda: c.get(imported + "/results")),
+        ("accounts", lambda: auditor.get("/v1/users")),
+        ("settings", lambda: auditor.get("/v1/settings")),
+        ("a path that is none", lambda: c.get("/v1/nothing")),
+        ("a request without log-in", lambda: stack.terminal(f"lgwan-{MINATO}").get(url)),
         ("erasure", lambda: c.request("DELETE", url, {"reason": "x"}, headers=tag(1))),
         ("a refusal", lambda: c.post("/v1/residents:search", {})),
     ]
