@@ -11,7 +11,7 @@ static const char usage[] =
     "       vrs-verify receipt RECEIPT.json --key LOG.pub ...\n"
     "\n"
     "  EXPORT      GET /v1/access-log/export; several files go on from one another\n"
-    "  --key       public key(s) of the log: 64 hex digits a line; old ones too\n"
+    "  --key       public keys of the log: the answer of /v1/log/keys, or 64 hex digits each\n"
     "  --checkpoint  signed heads that were kept elsewhere: as published, or a receipt\n"
     "  RECEIPT     the answer to a dose with the fields that were posted (docs/proof.md)\n"
     "\n"

@@ -2,7 +2,6 @@
 """S3: the log as an outsider checks it, and what somebody with the files can do to it.  Exports and
 copies of a partition are flipped, cut, swapped and written anew; each must be found by the separate
 program with the last head that the second place holds — and a cut end must not be without it."""
-import base64
 import datetime
 import json
 import os
@@ -24,9 +23,7 @@ class Outsider:
     def __init__(self, stack):
         self.stack, self.folder = stack, stack.path("outsider")
         os.makedirs(self.folder)
-        with open(self.path("log.pub"), "w") as f:
-            f.writelines(base64.b64decode(k["key"]).hex() + "\n"
-                         for k in self.public("/v1/log/keys")["keys"])
+        self.keep("log.pub", self.public("/v1/log/keys"))
 
     def path(self, name):
         return os.path.join(self.folder, name)
