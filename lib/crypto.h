@@ -90,6 +90,13 @@ VRS_CHECK enum vrs_err crypto_opener_unseal(struct crypto_opener *o, const void 
 void crypto_ed25519_keypair(struct secret_key *priv, uint8_t pub[CRYPTO_ED25519_BYTES]);
 VRS_CHECK enum vrs_err crypto_sign(const struct secret_key *priv, const void *p, size_t n,
                                    uint8_t sig[CRYPTO_SIGNATURE_BYTES]);
+/* For who signs often: the key is set up once (its public half costs as much as a signature).  NULL:
+ * no memory.  One thread at a time. */
+struct crypto_signer;
+struct crypto_signer *crypto_signer_open(const struct secret_key *priv);
+void crypto_signer_close(struct crypto_signer **s);
+VRS_CHECK enum vrs_err crypto_signer_sign(const struct crypto_signer *s, const void *p, size_t n,
+                                          uint8_t sig[CRYPTO_SIGNATURE_BYTES]);
 VRS_CHECK enum vrs_err crypto_verify(const uint8_t pub[CRYPTO_ED25519_BYTES], const void *p,
                                      size_t n, const uint8_t sig[CRYPTO_SIGNATURE_BYTES]);
 

@@ -194,18 +194,45 @@ enum vrs_err crypto_opener_unseal(struct crypto_opener *o, const void *aad, size
     return e;
 }
 
-enum vrs_err crypto_sign(const struct secret_key *priv, const void *p, size_t n,
-                         uint8_t sig[CRYPTO_SIGNATURE_BYTES]) {
+struct crypto_signer {
+    EVP_PKEY *key;
+};
+
+struct crypto_signer *crypto_signer_open(const struct secret_key *priv) {
+    struct crypto_signer *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, priv->bytes, sizeof priv->bytes);
+    if (s->key == NULL)
+        crypto_signer_close(&s);
+    return s;
+}
+
+void crypto_signer_close(struct crypto_signer **s) {
+    if (*s == NULL)
+        return;
+    EVP_PKEY_free((*s)->key);
+    free(*s);
+    *s = NULL;
+}
+
+enum vrs_err crypto_signer_sign(const struct crypto_signer *s, const void *p, size_t n,
+                                uint8_t sig[CRYPTO_SIGNATURE_BYTES]) {
     size_t len = CRYPTO_SIGNATURE_BYTES;
-    EVP_PKEY *key =
-        EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, priv->bytes, sizeof priv->bytes);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = key != NULL && ctx != NULL &&
-              EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
+    bool ok = ctx != NULL &&
+              EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, s->key, NULL) == 1 &&
               EVP_DigestSign(ctx, sig, &len, p, n) == 1 && len == CRYPTO_SIGNATURE_BYTES;
     EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(key);
     return ok ? VRS_OK : ERR_CRYPTO;
+}
+
+enum vrs_err crypto_sign(const struct secret_key *priv, const void *p, size_t n,
+                         uint8_t sig[CRYPTO_SIGNATURE_BYTES]) {
+    struct crypto_signer *s = crypto_signer_open(priv);
+    enum vrs_err e = s != NULL ? crypto_signer_sign(s, p, n, sig) : ERR_CRYPTO;
+    crypto_signer_close(&s);
+    return e;
 }
 
 enum vrs_err crypto_verify(const uint8_t pub[CRYPTO_ED25519_BYTES], const void *p, size_t n,

@@ -82,15 +82,8 @@ void log_proof_write(struct tablet *t, const struct inbox_found *f, struct buffe
         bad_proof(t, f);
         return;
     }
-    json_t *json = proof_json(&p);
-    struct buffer text;
-    buffer_init(&text, 1 << 14);
-    if (json != NULL && json_write(&text, json)) {
-        (void)buffer_puts(out, ",\"proof\":");
-        (void)buffer_put(out, text.data, text.len);
-    }
-    buffer_fini(&text);
-    json_decref(json);
+    (void)buffer_puts(out, ",\"proof\":");
+    proof_json_write(&p, out);
 }
 
 void log_keys_get(struct http_request *rq) {

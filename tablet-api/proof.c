@@ -227,6 +227,33 @@ json_t *proof_json(const struct log_proof *p) {
     return out;
 }
 
+static void hash_write(const char *before, const struct merkle_hash *h, struct buffer *out) {
+    char hex[HEX_MAX];
+    crypto_hex(h->bytes, sizeof h->bytes, hex);
+    (void)buffer_puts(out, before);
+    (void)buffer_put(out, hex, sizeof hex - 1);
+    (void)buffer_puts(out, "\"");
+}
+
+void proof_json_write(const struct log_proof *p, struct buffer *out) {
+    const struct log_signed_head *h = &p->head;
+    char at[25], signature[4 * ((CRYPTO_SIGNATURE_BYTES + 2) / 3) + 1];
+    clock_format_rfc3339(h->signed_ms, at);
+    crypto_base64(h->signature, sizeof h->signature, signature);
+    (void)buffer_printf(
+        out,
+        "{\"municipality_code\":\"%s\",\"epoch\":\"%s\",\"size\":%llu,"
+        "\"signed_at\":\"%s\",\"key_id\":\"%s\",\"signature\":\"%s\",\"entry\":%llu",
+        h->municipality, h->epoch, (unsigned long long)h->size, at, h->key_id, signature,
+        (unsigned long long)p->entry);
+    hash_write(",\"root\":\"", &h->root, out);
+    hash_write(",\"entry_hash\":\"", &p->entry_hash, out);
+    (void)buffer_puts(out, ",\"path\":[");
+    for (size_t i = 0; i < p->path_count; i++)
+        hash_write(i > 0 ? ",\"" : "\"", &p->path[i], out);
+    (void)buffer_puts(out, "]}");
+}
+
 static bool hash_read(const char *hex, struct merkle_hash *out) {
     return hex != NULL && crypto_unhex(hex, out->bytes, sizeof out->bytes);
 }

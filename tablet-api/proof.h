@@ -66,7 +66,8 @@ void proof_encode(const struct log_proof *p, struct buffer *out);
 VRS_CHECK enum vrs_err proof_decode(const void *p, size_t n, struct log_proof *out);
 void proof_head_encode(const struct log_signed_head *h, struct buffer *out);
 VRS_CHECK enum vrs_err proof_head_decode(const void *p, size_t n, struct log_signed_head *out);
-json_t *proof_json(const struct log_proof *p);            /* new reference, NULL: no memory */
+json_t *proof_json(const struct log_proof *p); /* new reference, NULL: no memory */
+void proof_json_write(const struct log_proof *p, struct buffer *out); /* its text, for many */
 json_t *proof_head_json(const struct log_signed_head *h); /* the same without entry and path */
 VRS_CHECK enum vrs_err proof_from_json(const json_t *v, struct log_proof *out);
 VRS_CHECK enum vrs_err proof_head_from_json(const json_t *v, struct log_signed_head *out);

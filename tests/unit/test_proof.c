@@ -197,6 +197,13 @@ static void the_json_form_comes_back(void **state) {
     assert_string_equal(json_string_value(json_object_get(v, "signed_at")),
                         "2021-07-01T03:04:05.678Z");
     assert_int_equal(proof_from_json(v, &q), VRS_OK);
+    struct buffer text;
+    buffer_init(&text, 1 << 14);
+    proof_json_write(&p, &text); /* the same by another way */
+    json_t *written = json_loadb((const char *)text.data, text.len, 0, NULL);
+    assert_true(json_equal(written, v));
+    json_decref(written);
+    buffer_fini(&text);
     assert_memory_equal(&p, &q, sizeof p);
     assert_int_equal(proof_head_from_json(v, &q.head), ERR_UNKNOWN_FIELD);
 

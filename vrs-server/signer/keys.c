@@ -71,24 +71,25 @@ enum vrs_err log_keys_read(const char *dir, struct log_keys *out, struct vrs_fau
         e = read_hex(path, out->key[i].key, fault);
         proof_key_id(out->key[i].key, out->key[i].key_id);
     }
-    out->private = secret_alloc(sizeof *out->private);
-    if (out->private == NULL)
-        return err_fail(fault, ERR_MEMORY, "log key");
+    struct secret_key private;
     (void)snprintf(path, sizeof path, "%s/log-%lu.key", dir, number[0]);
     if (e == VRS_OK)
-        e = read_hex(path, out->private->bytes, fault);
-    if (e == VRS_OK && (crypto_sign(out->private, "pair", 4, signature) != VRS_OK ||
+        e = read_hex(path, private.bytes, fault);
+    if (e == VRS_OK && (out->signer = crypto_signer_open(&private)) == NULL)
+        e = err_fail(fault, ERR_MEMORY, "log key");
+    secret_wipe(&private, sizeof private);
+    if (e == VRS_OK && (log_keys_sign(out, "pair", 4, signature) != VRS_OK ||
                         crypto_verify(out->key[0].key, "pair", 4, signature) != VRS_OK))
         e = err_fail(fault, ERR_CONFIG, "%s and its .pub are not a pair", path);
     return e;
 }
 
 void log_keys_fini(struct log_keys *k) {
-    secret_free(k->private, sizeof *k->private);
+    crypto_signer_close(&k->signer);
     memset(k, 0, sizeof *k);
 }
 
 enum vrs_err log_keys_sign(const struct log_keys *k, const void *p, size_t n,
                            uint8_t signature[CRYPTO_SIGNATURE_BYTES]) {
-    return crypto_sign(k->private, p, n, signature);
+    return crypto_signer_sign(k->signer, p, n, signature);
 }

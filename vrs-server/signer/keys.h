@@ -7,7 +7,7 @@
 #include "vrs-server/signer/signer.h"
 
 struct log_keys {
-    struct secret_key *private;             /* of the one that signs; locked memory */
+    struct crypto_signer *signer;           /* with the private half of the newest */
     struct signer_key key[SIGNER_MAX_KEYS]; /* the newest first */
     size_t count;
 };
