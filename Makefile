@@ -69,11 +69,14 @@ vrs-verify_SRC := $(call src,vrs-verify/*.c) $(wildcard tablet-api/proof.c)
 vrs-verify_LIB := $(VRS)
 ocr-ingest_SRC := $(call src,ocr-ingest/main.c ocr-ingest/enrol.c ocr-ingest/feed*.c)
 ocr-ingest_LIB := $(OCR) $(VRS)
+ocr-scan_SRC := $(call src,ocr-ingest/scan/*.c)
+ocr-scan_LIB := $(OCR) $(VRS)
+ocr-scan_EXT := -lpng -lturbojpeg -ltiff
 vrs-load_SRC := $(call src,tests/load/*.c)
 vrs-load_LIB := $(PARTITIONS) $(OCR) $(VRS)
 
 # A program whose main.c is not there is left out.
-PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer vrs-verify ocr-ingest vrs-load,\
+PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer vrs-verify ocr-ingest ocr-scan vrs-load,\
   $(if $(filter %/main.c,$($(p)_SRC)),$(p)))
 
 # One program each. Their first ten lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects
@@ -81,25 +84,28 @@ PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer vrs-v
 UNIT_SRC := $(call src,tests/unit/test_*.c)
 FUZZ_SRC := $(call src,tests/fuzz/fuzz_*.c)
 TOOL_SRC := $(call src,tests/bench/*.c tests/crash/*.c)
+READER_TOOL_SRC := tests/ocr/measure.c tests/ocr/train.c
 NEEDS := $(shell awk 'FNR <= 10 && /^\/\/ needs:/ {for (i = 3; i <= NF; i++) print FILENAME ":" $$i}' \
-  /dev/null $(UNIT_SRC) $(FUZZ_SRC) $(TOOL_SRC))
+  /dev/null $(UNIT_SRC) $(FUZZ_SRC) $(TOOL_SRC) $(READER_TOOL_SRC))
 needs = $(patsubst $(1):%,%,$(filter $(1):%,$(NEEDS)))
 
 UNIT := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 TOOLS := $(foreach s,$(TOOL_SRC),$(BUILD)/bin/$(basename $(notdir $(s))))
+READER_TOOLS := $(READER_TOOL_SRC:tests/ocr/%.c=$(BUILD)/bin/reader-%)
 
 ALL_SRC := $(sort $(LIB_SRC) $(OCR_SRC) $(PARTITIONS_SRC) $(TESTLIB_SRC) $(UNIT_SRC) $(TOOL_SRC) \
   $(foreach p,$(PROGRAMS),$($(p)_SRC)))
 
 # ---- rules
 
-.PHONY: all programs unit fuzz-programs tidy-files FORCE
+.PHONY: all programs unit reader-tools fuzz-programs tidy-files FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
-all: programs unit
+all: programs unit reader-tools
 programs: $(VRS) $(OCR) $(PARTITIONS) $(PROGRAMS:%=$(BUILD)/bin/%) $(TOOLS)
 unit: $(UNIT)
+reader-tools: $(READER_TOOLS) $(BUILD)/reader.wasm
 fuzz-programs: $(FUZZ)
 
 # Objects are made anew when compiler or flags change.
@@ -127,7 +133,7 @@ link = $(Q)mkdir -p $(@D) && $(CC) -pthread $(LINK) -Wl,--as-needed -o $@ $^ $(1
 define program
 $$(BUILD)/bin/$(1): $$(call obj,$$($(1)_SRC)) $$($(1)_LIB)
 	$$(if $$(V),,@echo "  LD   $$@")
-	$$(call link)
+	$$(call link,$$($(1)_EXT))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
@@ -140,12 +146,22 @@ endef
 $(foreach s,$(UNIT_SRC),$(eval $(call single,$(s:tests/unit/%.c=$(BUILD)/unit/%),$(s),-lcmocka)))
 $(foreach s,$(FUZZ_SRC),$(eval $(call single,$(s:tests/fuzz/%.c=$(BUILD)/fuzz/%),$(s),-fsanitize=fuzzer)))
 $(foreach s,$(TOOL_SRC),$(eval $(call single,$(BUILD)/bin/$(basename $(notdir $(s))),$(s))))
+$(foreach s,$(READER_TOOL_SRC),$(eval $(call single,$(s:tests/ocr/%.c=$(BUILD)/bin/reader-%),$(s),-lfreetype)))
+$(BUILD)/tests/ocr/train.o: CFLAGS_ALL += -O3
+$(BUILD)/tests/ocr/frame.o: CFLAGS_ALL += $(shell pkg-config --cflags freetype2)
+
+# The reader of tablets: the same source, without a C library.
+$(BUILD)/reader.wasm: $(call src,ocr-ingest/reader*.c ocr-ingest/reader*.h)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  WASM $@")
+	$(Q)clang --target=wasm32 -std=c17 -O3 -ffp-contract=off -msimd128 -nostdlib -I. $(WARN) \
+	  -Wl,--no-entry,-z,stack-size=131072 -o $@ $(filter %.c,$^)
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC) $(FUZZ_SRC))
 
 # ---- what a person asks for
 
-.PHONY: controls deps deps-build run demo bench-smoke check check-long fuzz format format-check tidy cppcheck clean
+.PHONY: controls deps deps-build run demo bench-smoke reader-weights check check-long fuzz format format-check tidy cppcheck clean
 deps:
 	@mk/deps.sh test
 deps-build:
@@ -163,6 +179,12 @@ demo: deps-build
 bench-smoke: deps-build
 	@$(SUBMAKE) programs
 	@exec python3 tests/bench/smoke.py
+
+# The digit networks anew, from seed 1 (about twenty minutes): tests/ocr/README.md
+reader-weights: deps
+	@$(SUBMAKE) $(BUILD)/bin/reader-train
+	$(BUILD)/bin/reader-train 1 12000 18 >$(BUILD)/reader_weights.h
+	mv $(BUILD)/reader_weights.h ocr-ingest/reader_weights.h
 
 check: deps
 	@exec python3 tests/run

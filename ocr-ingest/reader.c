@@ -1,0 +1,183 @@
+#include "ocr-ingest/reader.h"
+
+#include "ocr-ingest/reader_private.h"
+
+/* What the two networks say of one cell together. */
+struct opinion {
+    int digit, second; /* CLASS_OTHER: none */
+    float sure;        /* the smaller of the two probabilities; 0 when they disagree */
+    float other;       /* that it is no digit, by the more hopeful network */
+};
+
+/* Several looks, a little beside each other: a fit is never exact. */
+static void look_at(const struct picture *p, const struct line *l, int k, struct opinion *out) {
+    static const float aside[][2] = {
+        {0, 0}, {-0.05F, 0.03F}, {0.05F, -0.03F}, {0.02F, 0.06F}, {-0.02F, -0.06F}};
+    enum { LOOKS = sizeof aside / sizeof *aside };
+    const float together = 1.5F; /* five looks are worth more than one, and less than five */
+    float mean[2][CLASSES] = {{0}}, patch[PATCH], one[CLASSES];
+    int looks = 0;
+    *out = (struct opinion){.digit = CLASS_OTHER, .second = CLASS_OTHER, .other = 1};
+    for (int a = 0; a < LOOKS; a++) {
+        struct cell c;
+        line_cell(l, k, &c);
+        c.x += 2 * (aside[a][0] * c.ax + aside[a][1] * c.hx);
+        c.y += 2 * (aside[a][0] * c.ay + aside[a][1] * c.hy);
+        if (!take_patch(p, &c, patch))
+            continue;
+        looks++;
+        for (int n = 0; n < 2; n++) {
+            classify(n, patch, one);
+            for (int i = 0; i < CLASSES; i++)
+                mean[n][i] += one[i];
+        }
+    }
+    if (looks == 0)
+        return;
+    float best = -1, next = -1;
+    for (int n = 0; n < 2; n++) {
+        for (int i = 0; i < CLASSES; i++)
+            mean[n][i] *= together / (float)looks;
+        chances(mean[n]);
+    }
+    for (int i = 0; i < CLASSES; i++) {
+        float both = mean[0][i] < mean[1][i] ? mean[0][i] : mean[1][i];
+        if (both > best) {
+            next = best;
+            out->second = out->digit;
+            best = both;
+            out->digit = i;
+        } else if (both > next) {
+            next = both;
+            out->second = i;
+        }
+    }
+    out->sure = best;
+    float o0 = mean[0][CLASS_OTHER], o1 = mean[1][CLASS_OTHER];
+    out->other = o0 > o1 ? o0 : o1;
+}
+
+static bool digit_like(const struct opinion *o) {
+    return o->digit != CLASS_OTHER && o->sure > 0.5F;
+}
+
+/* The coupon's own rules: kind, turn, and the check digit of the municipality's code. */
+static bool fits(const char d[READER_DIGITS]) {
+    int sum = 0;
+    for (int i = 0; i < 5; i++)
+        sum += (d[2 + i] - '0') * (6 - i);
+    int check = (11 - sum % 11) % 10;
+    if (sum % 11 == 0)
+        check = 1;
+    return (d[0] == '1' || d[0] == '2') && d[1] != '0' && d[7] - '0' == check;
+}
+
+static uint8_t confidence(float sure) {
+    return (uint8_t)(sure < 0 ? 0 : sure > 1 ? 255 : sure * 255);
+}
+
+/* One line of cells, read. */
+static void read_line(const struct picture *p, const struct line *l, struct reader_result *r) {
+    enum { ROOM = 64 };
+    struct opinion op[ROOM];
+    int from = l->first, to = l->last;
+    r->reason = READER_CUT_LINE;
+    if (to - from + 1 > ROOM - 16)
+        return;
+    /* Digits that the threshold lost stand at the ends; what is no digit there is given back. */
+    for (int k = from; k <= to; k++)
+        look_at(p, l, k, &op[k - from + 8]);
+    int base = from - 8;
+    while (to - from + 1 > 1 && !digit_like(&op[from - base]))
+        from++;
+    while (to - from + 1 > 1 && !digit_like(&op[to - base]))
+        to--;
+    for (int side = 0; side < 2; side++) {
+        for (int more = 0; more < 6; more++) {
+            int k = side == 0 ? from - 1 : to + 1;
+            if (k < base || k - base >= ROOM)
+                return;
+            look_at(p, l, k, &op[k - base]);
+            if (!digit_like(&op[k - base]))
+                break;
+            if (side == 0)
+                from = k;
+            else
+                to = k;
+        }
+    }
+    struct cell c;
+    line_cell(l, from, &c);
+    r->x0 = c.x, r->y0 = c.y;
+    line_cell(l, to, &c);
+    r->x1 = c.x, r->y1 = c.y;
+    r->height = 2 * __builtin_sqrtf(c.hx * c.hx + c.hy * c.hy);
+    if (to - from + 1 != READER_DIGITS)
+        return;
+    /* Beside it there is paper: whatever else stands there may be the nineteenth digit. */
+    for (int side = 0; side < 2; side++) {
+        int k = side == 0 ? from - 1 : to + 1;
+        if (op[k - base].digit != CLASS_OTHER)
+            return;
+    }
+    r->unsure = 0;
+    for (int i = 0; i < READER_DIGITS; i++) {
+        const struct opinion *o = &op[from - base + i];
+        r->digits[i] = o->digit == CLASS_OTHER ? '?' : (char)('0' + o->digit);
+        r->second[i] = (uint8_t)o->second;
+        r->confidence[i] = o->digit == CLASS_OTHER ? 0 : confidence(o->sure);
+        if (r->confidence[i] < r->confidence[r->unsure])
+            r->unsure = i;
+    }
+    r->digits[READER_DIGITS] = '\0';
+    if (r->confidence[r->unsure] < READER_SURE)
+        r->reason = READER_UNSURE_DIGIT;
+    else
+        r->reason = fits(r->digits) ? READER_OK : READER_CHECK_DIGIT;
+}
+
+static bool same(const char *a, const char *b) {
+    for (int i = 0; i < READER_DIGITS; i++) {
+        if (a[i] != b[i])
+            return false;
+    }
+    return true;
+}
+
+/* Which refusal tells a person more. */
+static int telling(enum reader_reason r) {
+    static const int rank[] = {
+        [READER_OK] = 5,           [READER_TWO_LINES] = 6, [READER_CHECK_DIGIT] = 4,
+        [READER_UNSURE_DIGIT] = 3, [READER_CUT_LINE] = 2,  [READER_NO_LINE] = 1,
+        [READER_BAD_PICTURE] = 0};
+    return rank[r];
+}
+
+static void take(struct reader_result *out, const struct reader_result *r) {
+    bool both = out->reason == READER_OK && r->reason == READER_OK;
+    if (both && !same(out->digits, r->digits))
+        out->reason = READER_TWO_LINES;
+    else if (telling(r->reason) > telling(out->reason))
+        *out = *r;
+}
+
+enum reader_reason reader_read(void *workspace, const uint8_t *grey, int width, int height,
+                               int stride, struct reader_result *out) {
+    static const struct pass passes[] = {{14, 9, true}, {10, 16, false}, {22, 6, true}};
+    const struct picture p = {grey, width, height, stride};
+    *out = (struct reader_result){.reason = READER_NO_LINE};
+    if (reader_workspace_bytes(width, height) == 0 || stride < width)
+        return out->reason = READER_BAD_PICTURE;
+    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
+        struct line lines[MAX_LINES];
+        int n = find_lines(workspace, &p, &passes[i], lines);
+        for (int j = 0; j < n; j++) {
+            struct reader_result r = {.reason = READER_NO_LINE};
+            read_line(&p, &lines[j], &r);
+            take(out, &r);
+        }
+        if (out->reason == READER_OK || out->reason == READER_TWO_LINES)
+            break;
+    }
+    return out->reason;
+}
