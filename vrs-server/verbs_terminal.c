@@ -71,10 +71,13 @@ enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *regi
 }
 
 static enum vrs_err add_terminal(struct terminal *t, void *arg) {
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "name", t->name, "kind", t->kind,
-                          "municipality_code", t->municipality, "site", t->site, "rights",
-                          t->rights, "serial", t->serial, "valid_until", t->valid_until, "state",
-                          t->state == TERMINAL_ACTIVE ? "active" : "revoked");
+    char id[33];
+    record_id_format(&t->id, id);
+    json_t *o =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "terminal_id", id, "name", t->name,
+                  "kind", t->kind, "municipality_code", t->municipality, "site", t->site, "rights",
+                  t->rights, "serial", t->serial, "valid_until", t->valid_until, "state",
+                  t->state == TERMINAL_ACTIVE ? "active" : "revoked");
     return o != NULL && json_array_append_new(arg, o) == 0 ? VRS_OK : ERR_MEMORY;
 }
 
