@@ -123,9 +123,9 @@ LGWAN = {
     "GET /v1/exports/reconciliation.csv": Row(at("/v1/exports/reconciliation.csv"), other="nothing"),
     "GET /v1/requests": Row(at("/v1/requests"), other="nothing"),
     "POST /v1/requests": Row(at("/v1/requests", lambda i: {
-        "kind": "erase", "subject": i.resident, "act": "resident.erase", "reason": "試験"}), DONE),
-    "POST /v1/requests/{id}:approve": Row(at("/v1/requests/{request}:approve", WHY), SETTLED),
-    "POST /v1/requests/{id}:refuse": Row(at("/v1/requests/{request}:refuse", WHY), SETTLED),
+        "kind": "erase", "subject": i.resident, "act": "resident.erase", "reason": "試験"}), DONE | {422}),
+    "POST /v1/requests/{id}:approve": Row(at("/v1/requests/{request}:approve", WHY), SETTLED | {404}),
+    "POST /v1/requests/{id}:refuse": Row(at("/v1/requests/{request}:refuse", WHY), SETTLED | {404}),
     "GET /v1/retention": Row(at("/v1/retention"), other="nothing"),
     "GET /v1/erasures": Row(at("/v1/erasures"), other="nothing"),
     "GET /v1/erasures/{id}/certificate": Row(at("/v1/erasures/{erasure}/certificate")),
