@@ -6,10 +6,8 @@ import datetime
 import hashlib
 import io
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import time
 
 from case import (FUJISAWA, MINATO, Import, access_log, clerk_with_few_rights, dose_row, doses_of, equal, ok, one,
@@ -186,6 +184,16 @@ def reviews(stack, approver, clerk):
     later = approver.get("/v1/log-reviews").json
     equal((later["overdue"], len(later["reviews"]), later["due_on"]),
           (True, 1, str(today + datetime.timedelta(days=31))), "C64 after 40 days the next is overdue")
+    stack.kill("vrs-server", signal.SIGTERM)
+    stack.restart("vrs-server")
+
+    def alerts():
+        with open(stack.path("log", "vrs-server.log"), encoding="utf-8") as f:
+            found = [json.loads(x) for x in f if '"alert.raised"' in x]
+        return [a for a in found if a["rule"] == "log_review_overdue"]
+
+    raised = until(alerts, 10)
+    ok(raised and MINATO in raised[-1]["subject"], "C64 C140 and an alert says so", raised)
 
 
 def reports(approver, clerk):
