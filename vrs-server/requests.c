@@ -202,10 +202,10 @@ static enum vrs_err read_asking(struct inside_request *in, struct asking *a) {
     };
     enum vrs_err e = inside_read(in, fields);
     const struct kind *kind = e == VRS_OK ? kind_of(a->kind) : NULL;
-    if (e == VRS_OK && kind == NULL)
+    if (e == VRS_OK && (kind == NULL || !has(in, kind->asks))) {
+        (void)snprintf(in->detail_ja, sizeof in->detail_ja, "この種類の申請はできません。");
         e = ERR_BAD_FIELD;
-    if (e == VRS_OK && !has(in, kind->asks))
-        e = ERR_FORBIDDEN;
+    }
     bool listed = false;
     for (size_t i = 0; kind != NULL && kind->acts[i] != NULL; i++)
         listed |= strcmp(kind->acts[i], a->act) == 0;
@@ -246,7 +246,7 @@ static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
         return e;
     const struct kind *kind = kind_of(q.kind);
     if (kind == NULL || !has(in, kind->allows))
-        return ERR_FORBIDDEN;
+        return ERR_NOT_FOUND; /* nor is it in this person's list */
     e = second_decide(p, &id, d->approve, in->session.user, d->reason);
     if (e == ERR_FORBIDDEN)
         (void)snprintf(in->detail_ja, sizeof in->detail_ja,

@@ -109,6 +109,7 @@ struct restore {
     char stage[BACKUP_PATH], staged[BACKUP_PATH + 32];
     char live_dir[BACKUP_PATH], live[BACKUP_PATH + 32], live_keys[BACKUP_PATH];
     char tombstones[BACKUP_PATH];
+    struct keyring *beside; /* the backup's own keys; NULL: those that are here */
     struct log_head known;
     bool has_known;
     struct erased gone;
@@ -122,6 +123,8 @@ static void remove_staged(const struct restore *r) {
         (void)snprintf(path, sizeof path, "%s%s", r->staged, ends[i]);
         (void)unlink(path);
     }
+    (void)snprintf(path, sizeof path, "%s/%s.keys", r->stage, r->call->job.municipality);
+    (void)unlink(path);
 }
 
 struct walking {
@@ -153,10 +156,17 @@ static enum vrs_err open_all_rows(struct partition *p) {
     return e;
 }
 
-static enum vrs_err take_keys(struct restore *r) {
-    struct control_call *c = r->call;
-    enum vrs_err e = backup_copy_file(r->from.keys[r->at], r->live_keys, &c->job.fault);
-    keyring_forget(c->server->keys, c->job.municipality);
+static struct keyring *keys_of(const struct restore *r) {
+    return r->beside != NULL ? r->beside : r->call->server->keys;
+}
+
+static enum vrs_err open_with(struct restore *r, struct partition **p) {
+    enum vrs_err e = partition_open(&store_sqlite, r->stage, r->call->job.municipality, keys_of(r),
+                                    0, p, &r->call->job.fault);
+    if (e == VRS_OK)
+        e = open_all_rows(*p);
+    if (e != VRS_OK)
+        partition_close(p);
     return e;
 }
 
@@ -164,24 +174,19 @@ static enum vrs_err take_keys(struct restore *r) {
  * that ended, or this is an empty machine. */
 static enum vrs_err open_staged(struct restore *r, struct partition **p) {
     struct control_call *c = r->call;
-    struct server *s = c->server;
-    enum vrs_err e = VRS_OK;
-    bool own = access(r->live_keys, F_OK) == 0;
-    if (!own)
-        e = take_keys(r);
-    for (int turn = 0; e == VRS_OK && turn < 2; turn++) {
-        e = partition_open(&store_sqlite, r->stage, c->job.municipality, s->keys, 0, p,
-                           &c->job.fault);
-        if (e == VRS_OK)
-            e = open_all_rows(*p);
-        if (e == VRS_OK)
-            return VRS_OK;
-        partition_close(p);
-        if (e != ERR_CRYPTO || !own || turn > 0)
-            return err_fail(&c->job.fault, e, "the backup does not open under its keys");
-        e = take_keys(r);
-    }
-    return e;
+    char keys[BACKUP_PATH + 32];
+    enum vrs_err e = ERR_CRYPTO;
+    if (access(r->live_keys, F_OK) == 0)
+        e = open_with(r, p);
+    if (e != ERR_CRYPTO && e != ERR_TAMPERED)
+        return e;
+    (void)snprintf(keys, sizeof keys, "%s/%s.keys", r->stage, c->job.municipality);
+    e = backup_copy_file(r->from.keys[r->at], keys, &c->job.fault);
+    if (e == VRS_OK)
+        e = keyring_open_beside(c->server->keys, r->stage, &r->beside, &c->job.fault);
+    if (e == VRS_OK)
+        e = open_with(r, p);
+    return e == VRS_OK ? e : err_fail(&c->job.fault, e, "the backup does not open under its keys");
 }
 
 static enum vrs_err log_again(struct restore *r, struct partition *p) {
@@ -204,7 +209,7 @@ static enum vrs_err bring_up_to_date(struct restore *r, struct partition *p) {
                                   .section = "operation",
                                   .terminal = "vrsctl",
                                   .source = "control"};
-    const struct tombstone_file file = {.dir = r->tombstones, .keys = c->server->keys};
+    const struct tombstone_file file = {.dir = r->tombstones, .keys = keys_of(r)};
     enum vrs_err e = partition_begin(p);
     if (e != VRS_OK)
         return e;
@@ -219,6 +224,20 @@ static enum vrs_err bring_up_to_date(struct restore *r, struct partition *p) {
     return e;
 }
 
+static enum vrs_err see_end(struct tombstone *t, void *arg) {
+    *(bool *)arg |= t->what == TOMBSTONE_PARTITION;
+    return VRS_OK;
+}
+
+/* What was destroyed does not come back (C127). */
+static enum vrs_err must_not_be_destroyed(struct restore *r, struct keyring *keys) {
+    struct control_call *c = r->call;
+    const struct tombstone_file file = {.dir = r->tombstones, .keys = keys};
+    bool destroyed = false;
+    enum vrs_err e = tombstone_read(&file, c->job.municipality, see_end, &destroyed, &c->job.fault);
+    return e == VRS_OK && destroyed ? ERR_CONFLICT : e;
+}
+
 static enum vrs_err prepare(struct restore *r) {
     struct control_call *c = r->call;
     struct scrub_result done;
@@ -229,6 +248,8 @@ static enum vrs_err prepare(struct restore *r) {
     enum vrs_err e = backup_copy_file(r->from.db[r->at], r->staged, &c->job.fault);
     if (e == VRS_OK)
         e = open_staged(r, &p);
+    if (e == VRS_OK)
+        e = must_not_be_destroyed(r, keys_of(r));
     if (e == VRS_OK)
         e = bring_up_to_date(r, p);
     partition_close(&p);
@@ -256,6 +277,12 @@ static void last_known_head(struct restore *r) {
 static enum vrs_err take_place(struct restore *r) {
     char journal[BACKUP_PATH + 48];
     (void)snprintf(journal, sizeof journal, "%s-wal", r->live);
+    if (r->beside != NULL) {
+        enum vrs_err e = backup_copy_file(r->from.keys[r->at], r->live_keys, &r->call->job.fault);
+        keyring_forget(r->call->server->keys, r->call->job.municipality);
+        if (e != VRS_OK)
+            return e;
+    }
     if (unlink(journal) != 0 && errno != ENOENT)
         return err_fail(&r->call->job.fault, ERR_IO, "remove %s", journal);
     return backup_move(r->staged, r->live, &r->call->job.fault);
@@ -274,22 +301,6 @@ static enum vrs_err restore_numbers(struct restore *r) {
     return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
-static enum vrs_err see_end(struct tombstone *t, void *arg) {
-    *(bool *)arg |= t->what == TOMBSTONE_PARTITION;
-    return VRS_OK;
-}
-
-/* What was destroyed does not come back (C127). */
-static enum vrs_err must_not_be_destroyed(struct restore *r) {
-    struct control_call *c = r->call;
-    const struct tombstone_file file = {.dir = r->tombstones, .keys = c->server->keys};
-    bool destroyed = false;
-    if (access(r->live_keys, F_OK) != 0)
-        return VRS_OK; /* an empty machine: its keys come with the backup */
-    enum vrs_err e = tombstone_read(&file, c->job.municipality, see_end, &destroyed, &c->job.fault);
-    return e == VRS_OK && destroyed ? ERR_CONFLICT : e;
-}
-
 static enum vrs_err restore_run(struct restore *r) {
     struct control_call *c = r->call;
     enum vrs_err e = copies_of(c, &r->from);
@@ -301,8 +312,9 @@ static enum vrs_err restore_run(struct restore *r) {
     if (r->at == r->from.dirs.count)
         return ERR_NOT_FOUND;
     e = backup_fetch_tombstones(c->server, c->job.municipality, &c->job.fault);
-    if (e == VRS_OK)
-        e = must_not_be_destroyed(r);
+    /* Before anything of it is opened, where the keys that are here can tell. */
+    if (e == VRS_OK && must_not_be_destroyed(r, c->server->keys) == ERR_CONFLICT)
+        e = ERR_CONFLICT;
     if (e != VRS_OK)
         return e;
     last_known_head(r);
@@ -331,6 +343,8 @@ enum vrs_err verb_restore_files(struct control_call *c, struct partition *p) {
     keyring_path(c->server->keys, code, r.live_keys, sizeof r.live_keys);
     erased_init(&r.gone);
     enum vrs_err e = restore_run(&r);
+    if (r.beside != NULL)
+        keyring_close(&r.beside);
     erased_fini(&r.gone);
     return e;
 }
