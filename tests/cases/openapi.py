@@ -417,6 +417,34 @@ def imports(c):
     c.get("/v1/imports")
 
 
+def terminals(stack):
+    """Codes, enrolment, renewal, the list and revocation."""
+    chief = stack.staff(MINATO, "minato-approver")
+    code = chief.post("/v1/terminals:enrol-code", {"kind": "tablet", "name": "walk-hall", "site": "会場",
+                                                   "binding": "site", "valid_minutes": 10}).json["code"]
+    chief.post("/v1/terminals:enrol-code", {"kind": "lgwan", "name": "x"})
+    chief.post("/v1/terminals:enrol-code", {"kind": "tablet", "name": "tablet-1"})
+    key = os.path.join(stack.home, "walk.key")
+    request = case.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                           "-keyout", key, "-subj", "/CN=x").decode()
+    public = client_for(stack, None, "public")
+    for body in ({"code": code, "request_pem": request}, {"code": "x", "request_pem": request},
+                 {"code": code}, {"code": code, "request_pem": "x"}):
+        public.post("/v1/enrolments", body)
+    soon = stack.add_terminal("walk-ending", "tablet", MINATO, days=30)
+    c = client_for(stack, (soon["cert"], soon["key"]), "tablet_api")
+    until(lambda: c.get("/v1/vaccines").status == 200)
+    mine = case.openssl("req", "-new", "-key", soon["key"], "-subj", "/CN=x").decode()
+    for body in (mine, request, "x"):
+        c.post("/v1/terminals/current:renew", {"request_pem": body})
+    listed = chief.get("/v1/terminals").json["terminals"]
+    t = next(t for t in listed if t["name"] == "walk-hall")
+    for body in ({}, {"reason": "試験"}):
+        chief.post(f"/v1/terminals/{t['terminal_id']}:revoke", body)
+    chief.post("/v1/terminals/" + "0" * 32 + ":revoke", {"reason": "x"})
+    chief.get("/v1/terminals")
+
+
 def log_reviews(stack):
     """Reports and the monthly review, by who has the right."""
     c = stack.staff(MINATO, "minato-approver")
@@ -504,6 +532,7 @@ def main(stack):
     inquiries(stack, clerk)
     accounts(stack)
     log_reviews(stack)
+    terminals(stack)
     clerk.request("DELETE", "/v1/sessions/current")
     clerk.get("/v1/reviews")
     admin(stack)
