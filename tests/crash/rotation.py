@@ -267,21 +267,26 @@ def again_under_another_number(stack, load):
     return False
 
 
-def new_kek(stack, folder, name):
+KEKS = [("kek", "kek-records"), ("kek", "kek-log"), ("kek-number", "kek-numbers")]
+old_keks = {}
+
+
+def put_key(stack, folder, name, key):
+    st = os.stat(stack.path(folder))
     path = stack.path(folder, name)
-    st = os.stat(path)
-    for target, data in ((path + ".previous", open(path, "rb").read()), (path, os.urandom(32))):
-        with open(target + ".part", "wb") as f:
-            f.write(data)
-        os.chmod(target + ".part", 0o600)
-        os.chown(target + ".part", st.st_uid, st.st_gid)
-        os.rename(target + ".part", target)
+    with open(path + ".part", "wb") as f:
+        f.write(key)
+    os.chmod(path + ".part", 0o600)
+    os.chown(path + ".part", st.st_uid, st.st_gid)
+    os.rename(path + ".part", path)
 
 
 def rotate_keks(stack, load, rng):
-    names = [("kek", "kek-records"), ("kek", "kek-log"), ("kek-number", "kek-numbers")]
-    for folder, name in names:
-        new_kek(stack, folder, name)
+    for folder, name in KEKS:
+        with open(stack.path(folder, name), "rb") as f:
+            old_keks[name] = f.read()
+        put_key(stack, folder, name + ".previous", old_keks[name])
+        put_key(stack, folder, name, os.urandom(32))
     for name in ("vrs-number", "vrs-server"):
         stack.kill(name)
         stack.restart(name)
@@ -293,7 +298,7 @@ def rotate_keks(stack, load, rng):
     for code in TOWNS:
         left = vrsctl(stack, "keys.status", code)[1]
         equal(left.get("keys_under_previous_kek"), 0, f"S5 {code}: nor is a number key under the old")
-    for folder, name in names:
+    for folder, name in KEKS:
         os.unlink(stack.path(folder, name + ".previous"))
     for name in ("vrs-number", "vrs-server"):
         stack.kill(name)
@@ -392,6 +397,27 @@ def control(stack, load):
        " the look sees it", a)
 
 
+def restored(stack, load):
+    """A backup from before all that: with the KEKs of its day as the previous ones it comes back."""
+    status, answer = vrsctl(stack, "restore", MINATO, name="before")
+    ok(status != 0, "S5 control: a backup under an old KEK does not open without it", answer)
+    for folder, name in KEKS:
+        put_key(stack, folder, name + ".previous", old_keks[name])
+    for name in ("vrs-number", "vrs-server"):
+        stack.kill(name)
+        stack.restart(name)
+    status, answer = vrsctl(stack, "restore", MINATO, name="before")
+    ok(status == 0, "S5 with it as the previous one it is restored", answer)
+    row = next(r for r in load.people if r["個人番号"])
+    found = stack.staff(MINATO).post("/v1/residents:search",
+                                     {"addressee_number": row["宛名番号"]}).json["residents"]
+    asked = stack.staff(KAGOSHIMA).post("/v1/inquiries", inquiry(row["個人番号"], MINATO), key=True)
+    ok(len(found) == 1 and asked.json.get("result") in ("match", "pending"),
+       "S5 and its records and numbers are found, under the keys of now", (found, asked))
+    left = ended(stack, MINATO)
+    equal(left and left["keys_under_previous_kek"], 0, "S5 its keys stand under the present KEK again")
+
+
 def everything(stack):
     rng = random.Random(SEED)
     stack.demo["users"].append(stack.add_user(
@@ -425,6 +451,7 @@ def everything(stack):
     rows_name_new_keys(stack, status)
     stack.stopping = False
     control(stack, load)
+    restored(stack, load)
 
 
 def main():
