@@ -23,7 +23,7 @@ enum {
     WINDOW_MS = 300000,
     THROTTLE_NAMES = 16384,
     SWEEP_S = 30,
-    PASSWORD_MAX = 256
+    PASSWORD_MAX = 1024 /* bytes: 256 characters */
 };
 
 struct login {

@@ -54,7 +54,8 @@ static enum vrs_err take_words(struct password_rules *r, struct buffer *words) {
     r->word = calloc(lines + 1, sizeof *r->word);
     if (r->text == NULL || r->word == NULL)
         return ERR_MEMORY;
-    memcpy(r->text, words->data, words->len);
+    if (words->len > 0)
+        memcpy(r->text, words->data, words->len);
     r->text[words->len] = '\0';
     for (char *save, *w = strtok_r(r->text, "\n", &save); w != NULL;
          w = strtok_r(NULL, "\n", &save))
