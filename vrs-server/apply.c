@@ -143,10 +143,18 @@ static enum vrs_err see_person(struct claim *c, void *arg) {
     struct known *k = arg;
     if (!claim_in_force(c) || record_id_equal(&c->id, &k->claim->id) || k->priors >= MAX_PRIOR)
         return VRS_OK;
-    struct claim *grown = realloc(k->prior, (k->priors + 1) * sizeof *grown);
-    if (grown == NULL)
-        return ERR_MEMORY;
-    k->prior = grown;
+    if ((k->priors & (k->priors - 1)) ==
+        0) { /* 0, or a power of two: full; realloc does not wipe */
+        struct claim *grown = calloc(k->priors > 0 ? 2 * k->priors : 1, sizeof *grown);
+        if (grown == NULL)
+            return ERR_MEMORY;
+        if (k->prior != NULL) {
+            memcpy(grown, k->prior, k->priors * sizeof *grown);
+            secret_wipe(k->prior, k->priors * sizeof *k->prior);
+            free(k->prior);
+        }
+        k->prior = grown;
+    }
     k->prior[k->priors++] = *c;
     return VRS_OK;
 }

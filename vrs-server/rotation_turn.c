@@ -157,9 +157,18 @@ static enum vrs_err numbers_step(struct server *s, unsigned worker, struct parti
     return e;
 }
 
+/* Its keys were all destroyed: there is nothing left to rotate. */
+static bool ended(struct keyring *keys, const char *municipality) {
+    const struct secret_key *key;
+    uint32_t id;
+    return keyring_active(keys, municipality, KEY_RECORDS, KEY_ENCRYPT, &id, &key) == ERR_NOT_FOUND;
+}
+
 enum vrs_err rotation_turn(struct server *s, unsigned worker, const char *municipality,
                            struct partition *p, struct rotation_turn *t, struct vrs_fault *fault) {
     t->more = t->logged_destruction = t->destroyed = false;
+    if (ended(s->keys, municipality))
+        return VRS_OK;
     enum vrs_err e = keks(s, municipality, p, t, fault);
     if (e != VRS_OK || p == NULL)
         return e;
