@@ -128,7 +128,7 @@ class Stack:
         signed = self.vrsctl("allow-list.sign", path, self.path("pki", "allow-list.key"))
         with open(self.path("vrs-server", "allow-list.json"), "w") as f:
             f.write(signed)
-        os.chmod(self.path("vrs-server", "allow-list.json"), 0o644)
+        os.chmod(self.path("vrs-server", "allow-list.json"), 0o600)
 
     def give_away(self):
         """Each program's folders and keys to its own uid; passable where it must pass."""

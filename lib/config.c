@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/version.h"
+
 static void *at(void *out, const struct config_key *k) {
     return (char *)out + k->offset;
 }
@@ -253,7 +255,9 @@ void config_print(FILE *f, const struct config_key *keys, const void *conf) {
 }
 
 static int usage(const char *program, const struct config_key *keys) {
-    (void)fprintf(stderr, "usage: %s --config FILE [--check | --print-config]\n\nkeys:\n", program);
+    (void)fprintf(stderr,
+                  "usage: %s --config FILE [--check | --print-config] | --version\n\nkeys:\n",
+                  program);
     for (const struct config_key *k = keys; k->name != NULL; k++)
         (void)fprintf(stderr, "  %-28s %s%s%s\n", k->name, k->help,
                       k->default_text == NULL ? " (required)" : "; default ",
@@ -261,6 +265,35 @@ static int usage(const char *program, const struct config_key *keys) {
                       : k->default_text[0] == '\0' ? "empty"
                                                    : k->default_text);
     return 2;
+}
+
+static const void *value_of(const struct config_key *keys, const void *conf, const char *name) {
+    for (const struct config_key *k = keys; k->name != NULL; k++) {
+        if (strcmp(k->name, name) == 0)
+            return (const char *)conf + k->offset;
+    }
+    return NULL;
+}
+
+static bool is_text(const void *value, const char *text) {
+    const char *const *s = value;
+    return s != NULL && *s != NULL && (text == NULL ? **s != '\0' : strcmp(*s, text) == 0);
+}
+
+/* What tests and demonstrations may and production may not; said by --check, too (C146). */
+static enum vrs_err check_production(const char *path, const struct config_key *keys,
+                                     const void *conf, struct vrs_fault *fault) {
+    const bool *development = value_of(keys, conf, "development");
+    const bool *dumpable = value_of(keys, conf, "dumpable");
+    if (development == NULL || *development)
+        return VRS_OK;
+    if (is_text(value_of(keys, conf, "clock_file"), NULL))
+        return err_fail(fault, ERR_CONFIG, "%s: clock_file is for development only", path);
+    if (is_text(value_of(keys, conf, "kek_source"), "file"))
+        return err_fail(fault, ERR_CONFIG, "%s: kek_source file is for development only", path);
+    if (dumpable != NULL && *dumpable)
+        return err_fail(fault, ERR_CONFIG, "%s: dumpable is for development only", path);
+    return VRS_OK;
 }
 
 int config_main(int argc, char **argv, const struct config_key *keys, void *out) {
@@ -273,13 +306,19 @@ int config_main(int argc, char **argv, const struct config_key *keys, void *out)
             check = true;
         else if (strcmp(argv[i], "--print-config") == 0)
             print = true;
-        else
+        else if (strcmp(argv[i], "--version") == 0) {
+            version_print(stdout, argv[0]);
+            return 0;
+        } else
             return usage(argv[0], keys);
     }
     if (path == NULL || (check && print))
         return usage(argv[0], keys);
     struct vrs_fault fault = {0};
-    if (config_load(path, keys, out, &fault) != VRS_OK) {
+    enum vrs_err e = config_load(path, keys, out, &fault);
+    if (e == VRS_OK && (e = check_production(path, keys, out, &fault)) != VRS_OK)
+        config_free(keys, out);
+    if (e != VRS_OK) {
         (void)fprintf(stderr, "%s\n", fault.text);
         return 1;
     }

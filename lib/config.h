@@ -35,8 +35,8 @@ VRS_CHECK enum vrs_err config_load(const char *path, const struct config_key *ke
                                    struct vrs_fault *fault);
 void config_free(const struct config_key *keys, void *out);
 void config_print(FILE *f, const struct config_key *keys, const void *conf);
-/* The common command line of a daemon: --config FILE [--check | --print-config].  Returns -1 to go
- * on with *out filled, or an exit status. */
+/* The common command line of a daemon: --config FILE [--check | --print-config], or
+ * --version.  What is for development only refuses a production configuration.  Returns -1 to go on with *out filled, or an exit status. */
 int config_main(int argc, char **argv, const struct config_key *keys, void *out);
 
 #endif

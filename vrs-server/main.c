@@ -291,9 +291,9 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = statistics_open(s, &s->statistics);
     if (e == VRS_OK)
-        e = line_out_open(s, &s->line, fault);
-    if (e == VRS_OK)
         e = alerts_open(s, &s->alerts, fault);
+    if (e == VRS_OK)
+        e = line_out_open(s, &s->line, fault);
     if (e == VRS_OK)
         e = conditions_open(s, &s->conditions);
     if (e == VRS_OK)

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "lib/clock.h"
@@ -60,6 +61,24 @@ enum vrs_err verb_verify_log_note(struct control_call *c, struct partition *regi
     return control_log(c, registry, control_text(c, "municipality_code"));
 }
 
+/* What vrsctl looks at from outside: modes of key files, who is behind the sockets. */
+static enum vrs_err add_surroundings(const struct server_config *s, json_t *reply) {
+    const char *const keys[] = {s->key_file, s->line_key_file, s->inbox_key_file,
+                                s->snapshot_key_file, s->alert_webhook_secret_file};
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (keys[i][0] != '\0')
+            (void)json_array_append_new(list, json_string(keys[i]));
+    }
+    json_t *more =
+        json_pack("{s:b,s:b,s:s,s:s,s:o}", "development", (int)s->development, "dumpable",
+                  prctl(PR_GET_DUMPABLE) != 0, "number_socket", s->number_socket, "signer_socket",
+                  s->signer_socket, "key_files", list);
+    int failed = more != NULL ? json_object_update(reply, more) : -1;
+    json_decref(more);
+    return failed == 0 ? VRS_OK : ERR_MEMORY;
+}
+
 enum vrs_err verb_selfcheck(struct control_call *c, struct partition *p) {
     struct buffer facts;
     buffer_init(&facts, 1 << 16);
@@ -86,6 +105,8 @@ enum vrs_err verb_selfcheck(struct control_call *c, struct partition *p) {
                          (json_int_t)files.rlim_cur, "open_files_needed",
                          2 * (json_int_t)c->server->config.max_open, "core_dumps",
                          (int)(core.rlim_cur > 0), "certificate_days", days));
+    if (e == VRS_OK)
+        e = add_surroundings(&c->server->config, c->reply);
     buffer_fini(&facts);
     buffer_fini(&numbers);
     return e == VRS_OK ? control_log(c, p, NULL) : e;

@@ -9,6 +9,7 @@
 
 #include "lib/log.h"
 #include "lib/secret.h"
+#include "lib/version.h"
 #include "ocr-ingest/coupon.h"
 
 enum { MAX_REPLY_BYTES = 16 << 20, MAX_SECRET_BYTES = 512 };
@@ -16,6 +17,7 @@ enum { MAX_REPLY_BYTES = 16 << 20, MAX_SECRET_BYTES = 512 };
 static const char usage[] =
     "usage: vrsctl init DIR [server=ADDRESSES] [inside=ADDRESSES] [valid_from=YYYY-MM-DD]\n"
     "       vrsctl municipalities FILE.csv\n"
+    "       vrsctl version                     the libraries that it runs with\n"
     "       vrsctl allow-list.init DIR\n"
     "       vrsctl allow-list.sign FILE.json KEY > SIGNED.json\n"
     "       vrsctl signer.init DIR             what a stack made before vrs-signer lacks\n"
@@ -156,6 +158,10 @@ int main(int argc, char **argv) {
         return vrsctl_allow_list_init(argv[2]);
     if (argc == 4 && strcmp(argv[1], "allow-list.sign") == 0)
         return vrsctl_allow_list_sign(argv[2], argv[3]);
+    if (argc == 2 && (strcmp(argv[1], "version") == 0 || strcmp(argv[1], "--version") == 0)) {
+        version_print(stdout, "vrsctl");
+        return 0;
+    }
     if (argc == 3 && strcmp(argv[1], "municipalities") == 0)
         return municipalities(argv[2]);
     if (argc >= 4 && strcmp(argv[1], "-s") == 0) {

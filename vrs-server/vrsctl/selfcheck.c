@@ -2,8 +2,13 @@
  * be seen from here. */
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timex.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "vrs-server/vrsctl/vrsctl.h"
 
@@ -59,6 +64,95 @@ static void check_pragmas(const char *facts) {
         check(strstr(facts, wanted[i]) != NULL, "PRAGMA read back", wanted[i]);
 }
 
+static void check_key_files(const json_t *files) {
+    char detail[640] = "";
+    bool ok = json_array_size(files) > 0;
+    for (size_t i = 0; i < json_array_size(files); i++) {
+        const char *path = json_string_value(json_array_get(files, i));
+        struct stat st;
+        if (stat(path, &st) != 0 || (st.st_mode & 077) != 0) {
+            ok = false;
+            (void)snprintf(detail, sizeof detail, "%s is open to others, or away", path);
+        }
+    }
+    check(ok, "key files are 0600", detail);
+}
+
+/* Who listens on a unix socket; false: nobody that we may ask. */
+static bool peer_of(const char *path, struct ucred *peer) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof *peer;
+    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof at) == 0 &&
+              getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &len) == 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return ok;
+}
+
+/* A field of /proc/<pid>/status as a number; -1 when it cannot be read. */
+static long status_of(pid_t pid, const char *field) {
+    char path[64], line[256];
+    long value = -1;
+    (void)snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, field, strlen(field)) == 0 && line[strlen(field)] == ':')
+            value = strtol(line + strlen(field) + 1, NULL, 10);
+    }
+    if (f != NULL)
+        (void)fclose(f);
+    return value;
+}
+
+/* Users of their own, none of them root, and what the kernel holds them in. */
+static void check_processes(const char *control, const json_t *reply, bool production) {
+    static const char *const names[] = {"vrs-server", "vrs-number", "vrs-signer"};
+    const char *const sockets[] = {control,
+                                   json_string_value(json_object_get(reply, "number_socket")),
+                                   json_string_value(json_object_get(reply, "signer_socket"))};
+    struct ucred peer;
+    long uid[3] = {0};
+    char what[64], detail[160];
+    bool own = true, seen = true;
+    for (size_t i = 0; i < 3; i++) {
+        seen &= sockets[i] != NULL && peer_of(sockets[i], &peer);
+        if (!seen)
+            break;
+        uid[i] = status_of(peer.pid, "Uid"); /* the socket may be older than the drop of rights */
+        own &= uid[i] > 0;
+        for (size_t k = 0; k < i; k++)
+            own &= uid[i] != uid[k];
+        long seccomp = status_of(peer.pid, "Seccomp"), nnp = status_of(peer.pid, "NoNewPrivs");
+        (void)snprintf(what, sizeof what, "%s is under seccomp and gains no rights", names[i]);
+        if (seccomp < 0)
+            say("not checked", what, "its /proc cannot be read by this user");
+        else
+            check(seccomp == 2 && nnp == 1, what, "");
+    }
+    if (!seen) {
+        say("not checked", "users of the daemons", "a socket that this user may not reach");
+        return;
+    }
+    (void)snprintf(detail, sizeof detail, "uid %ld, %ld, %ld", uid[0], uid[1], uid[2]);
+    if (production)
+        check(own, "each daemon has a user of its own, none is root", detail);
+    else
+        say(own ? "ok" : "not checked", "each daemon has a user of its own, none is root", detail);
+}
+
+static void check_clock(bool production) {
+    struct timex t = {.modes = 0};
+    int state = adjtimex(&t);
+    bool synchronised = state >= 0 && state != TIME_ERROR && (t.status & STA_UNSYNC) == 0;
+    if (production)
+        check(synchronised, "the clock is synchronised", "see chronyc tracking");
+    else
+        say(synchronised ? "ok" : "not checked", "clock synchronisation",
+            "ask the host: chronyc tracking");
+}
+
 int vrsctl_selfcheck(const char *socket_path, int argc, char **argv) {
     json_t *reply = NULL;
     const char *state = word(argc, argv, "state"), *numbers = word(argc, argv, "number_state");
@@ -84,6 +178,12 @@ int vrsctl_selfcheck(const char *socket_path, int argc, char **argv) {
     check(reply != NULL && files >= needed, "limit of open files", seconds);
     check(reply != NULL && json_is_false(json_object_get(reply, "core_dumps")),
           "core dumps are off", "");
+    bool production = json_is_false(json_object_get(reply, "development"));
+    if (production)
+        check(json_is_false(json_object_get(reply, "dumpable")), "nobody may trace it", "");
+    if (json_is_array(json_object_get(reply, "key_files")))
+        check_key_files(json_object_get(reply, "key_files"));
+    check_processes(socket_path, reply, production);
     say("not checked", "TLS protocol and suites as seen from outside", "sslscan ADDRESS:PORT");
     if (state != NULL)
         check_modes(state);
@@ -93,7 +193,7 @@ int vrsctl_selfcheck(const char *socket_path, int argc, char **argv) {
         check_modes(numbers);
     else
         say("not checked", "file modes of vrs-number", "name its folder with number_state=DIR");
-    say("not checked", "clock synchronisation", "ask the host: chronyc tracking");
+    check_clock(production);
     say("not checked", "disk cache honours flush", "a property of the disk");
     json_decref(reply);
     (void)printf("%d fault%s\n", faults, faults == 1 ? "" : "s");
