@@ -71,6 +71,17 @@ static struct metric m_sessions = {.name = "vrs_sessions_open",
                                    .type = METRIC_GAUGE,
                                    .registered = ATOMIC_FLAG_INIT};
 
+/* C65: a session that nobody used any more, told inwards. */
+static void note_timed_out(const struct session *s, void *arg) {
+    struct tablet *t = arg;
+    const struct event_note note = {.name = "session.timed_out",
+                                    .terminal = s->terminal,
+                                    .staff = s->user_id,
+                                    .source = "",
+                                    .municipality = s->municipality};
+    event_note(t->events, &note);
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg) {
     struct login *l = arg;
     (void)fd;
@@ -92,6 +103,8 @@ enum vrs_err login_open(struct tablet *t, struct login **out) {
     l->sweep = event_new(t->base, -1, EV_PERSIST, on_sweep, l);
     enum vrs_err e = session_table_open((size_t)c->sessions_max, c->session_idle_s * 1000,
                                         c->session_age_s * 1000, &l->sessions);
+    if (e == VRS_OK)
+        session_table_watch(l->sessions, note_timed_out, t);
     if (l->tries == NULL || l->source_tries == NULL || l->sweep == NULL ||
         event_add(l->sweep, &every) != 0)
         e = ERR_MEMORY;
@@ -211,6 +224,7 @@ static void open_session(struct attempt *a) {
         http_problem(a->rq, e, NULL, NULL);
         return;
     }
+    session_place(a->login->sessions, token, a->terminal, a->municipality);
     metric_add(&m_opened, 1);
     struct buffer b;
     buffer_init(&b, 16384);

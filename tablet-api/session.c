@@ -19,6 +19,8 @@ struct session_table {
     size_t count;
     int64_t idle_ms;
     int64_t age_ms;
+    session_timed_out_fn *timed_out;
+    void *arg;
     size_t buckets; /* a power of two */
     struct entry *bucket[];
 };
@@ -42,6 +44,7 @@ enum vrs_err session_table_open(size_t max, int64_t idle_ms, int64_t age_ms,
 void session_table_close(struct session_table **t) {
     if (*t == NULL)
         return;
+    (*t)->timed_out = NULL; /* the end of the program is nobody's time-out */
     session_sweep(*t, INT64_MAX);
     free(*t);
     *t = NULL;
@@ -66,6 +69,17 @@ static void remove_at(struct session_table *t, struct entry **p) {
     secret_wipe(e, sizeof *e);
     free(e);
     t->count--;
+}
+
+static void time_out(struct session_table *t, struct entry **p) {
+    if (t->timed_out != NULL)
+        t->timed_out(&(*p)->session, t->arg);
+    remove_at(t, p);
+}
+
+void session_table_watch(struct session_table *t, session_timed_out_fn *fn, void *arg) {
+    t->timed_out = fn;
+    t->arg = arg;
 }
 
 /* False when the text is not a token at all. */
@@ -103,6 +117,17 @@ enum vrs_err session_new(struct session_table *t, const char *user_id,
     return VRS_OK;
 }
 
+void session_place(struct session_table *t, const char *token, const char *terminal,
+                   const char *municipality) {
+    uint8_t hash[CRYPTO_HASH_BYTES];
+    struct entry **p = hash_of(token, hash) ? place(t, hash) : NULL;
+    if (p == NULL || *p == NULL)
+        return;
+    struct session *s = &(*p)->session;
+    (void)snprintf(s->terminal, sizeof s->terminal, "%s", terminal);
+    (void)snprintf(s->municipality, sizeof s->municipality, "%s", municipality);
+}
+
 const struct session *session_use(struct session_table *t, const char *token, int64_t now_mono) {
     uint8_t hash[CRYPTO_HASH_BYTES];
     if (!hash_of(token, hash))
@@ -111,7 +136,7 @@ const struct session *session_use(struct session_table *t, const char *token, in
     if (*p == NULL)
         return NULL;
     if (ended(t, &(*p)->session, now_mono)) {
-        remove_at(t, p);
+        time_out(t, p);
         return NULL;
     }
     (*p)->session.used_ms = now_mono;
@@ -149,7 +174,7 @@ void session_sweep(struct session_table *t, int64_t now_mono) {
     for (size_t i = 0; i < t->buckets; i++) {
         for (struct entry **p = &t->bucket[i]; *p != NULL;) {
             if (ended(t, &(*p)->session, now_mono))
-                remove_at(t, p);
+                time_out(t, p);
             else
                 p = &(*p)->next;
         }

@@ -17,6 +17,7 @@ struct session {
     uint8_t certificate[CRYPTO_HASH_BYTES]; /* the terminal it was opened from */
     int64_t opened_ms;                      /* monotonic */
     int64_t used_ms;                        /* monotonic */
+    char terminal[64], municipality[7];     /* where it stands; for the log of time-outs */
 };
 
 struct session_table;
@@ -28,6 +29,12 @@ void session_table_close(struct session_table **t);
 VRS_CHECK enum vrs_err session_new(struct session_table *t, const char *user_id,
                                    const uint8_t certificate[CRYPTO_HASH_BYTES], int64_t now_mono,
                                    char token[SESSION_TOKEN_SIZE]);
+/* Where the session of the token was opened. */
+void session_place(struct session_table *t, const char *token, const char *terminal,
+                   const char *municipality);
+/* Called for every session that time ends, before it is forgotten. */
+typedef void session_timed_out_fn(const struct session *s, void *arg);
+void session_table_watch(struct session_table *t, session_timed_out_fn *fn, void *arg);
 /* NULL when unknown or ended by time; otherwise counts as use.  Borrowed until the next call. */
 const struct session *session_use(struct session_table *t, const char *token, int64_t now_mono);
 bool session_end(struct session_table *t, const char *token);

@@ -364,6 +364,10 @@ def main(stack):
     dose = doses_of(clerk, person["resident_id"])[0]
     ids = {"/v1/residents/": person["resident_id"], "/v1/doses/": dose["dose_id"]}
     outside, tablet = internet(stack, reader)
+    idle = stack.terminal("tablet-2")
+    site_2 = next(u for u in stack.demo["users"] if u["user_id"] == "site-2")
+    idle.login("site-2", site_2["password"])
+    idle_since = time.monotonic()
     checker_is_checked(reader, clerk)
     searches(reader, clerk, person)
     people = {"clerk": clerk, "approver": approver}
@@ -389,7 +393,15 @@ def main(stack):
     ok(times > 5 and len(seen) == times and len(set(at)) == times,
        f"C65 {times} log-ins at a site while the inside is killed five times: {times} entries, each once",
        (len(seen), times))
+    until(lambda: time.monotonic() > idle_since + 10.5, 12)
+    outside()
+    idle.get("/v1/doses/" + "0" * 32)
+    over = []
+    until(lambda: over.extend(e for e in outside() if e["act"] == "session.timed_out" and e["user"] == "site-2") or
+          over, 15)
+    equal([(e["terminal"], e["act_name"]) for e in over], [("tablet-2", "接種会場の端末での時間切れ")],
+          "C65 a time-out at a site is an entry")
     log_ins(stack, reader, password)
 
 
-run(main, count=20)
+run(main, count=20, overrides={"tablet-api": {"session_idle_s": 10}})

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -80,13 +81,40 @@ static void two_terminals_of_one_person_are_seen(void **state) {
     assert_false(session_elsewhere(t, "site-1", there, IDLE_MS));
 }
 
+static char timed_out_at[160];
+
+static void see_time_out(const struct session *s, void *arg) {
+    (*(unsigned *)arg)++;
+    (void)snprintf(timed_out_at, sizeof timed_out_at, "%s %s %s", s->user_id, s->terminal,
+                   s->municipality);
+}
+
+/* C65 */
+static void each_time_out_is_told_once(void **state) {
+    struct session_table *t = *state;
+    char token[SESSION_TOKEN_SIZE], other[SESSION_TOKEN_SIZE];
+    unsigned told = 0;
+    session_table_watch(t, see_time_out, &told);
+    assert_int_equal(session_new(t, "site-1", here, 0, token), VRS_OK);
+    session_place(t, token, "tablet-1", "131032");
+    assert_int_equal(session_new(t, "site-2", there, 0, other), VRS_OK);
+    assert_true(session_end(t, other)); /* a log-out is none */
+    session_sweep(t, IDLE_MS - 1);
+    assert_int_equal(told, 0);
+    assert_null(session_use(t, token, IDLE_MS));
+    assert_null(session_use(t, token, IDLE_MS));
+    session_sweep(t, 10 * IDLE_MS);
+    assert_int_equal(told, 1);
+    assert_string_equal(timed_out_at, "site-1 tablet-1 131032");
+    assert_int_equal(session_new(t, "site-1", here, 0, token), VRS_OK); /* the table closes */
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(time_ends_a_session),
-        TEST(only_the_token_opens_it),
-        TEST(places_are_bounded_and_swept),
-        TEST(two_terminals_of_one_person_are_seen),
+        TEST(time_ends_a_session),          TEST(only_the_token_opens_it),
+        TEST(places_are_bounded_and_swept), TEST(two_terminals_of_one_person_are_seen),
+        TEST(each_time_out_is_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
