@@ -243,7 +243,7 @@ def leavers(people):
         answer = feed(text)
         ok(answer.status == 422 and answer.json["rows"][0]["row"] == 3, f"C48 a feed with {what} is refused", answer)
     for what, text in (("no rows", head), ("another header", "id,name,date\n" + good)):
-        ok(feed(text).status == 422, f"C48 a feed with {what} is refused")
+        ok(feed(text).status == 422, f"C16 C48 a feed with {what} is refused")
     equal([row_of(people, f"minato-l{n}")["state"] for n in (1, 2, 3)], state, "C48 broken feeds change nothing")
     equal(first.get("/v1/reviews").status, 200, "C48 and end no session")
     problem(feed(head + good, people.chief), 403, "forbidden", "C48 the feed needs its right")

@@ -266,6 +266,7 @@ static size_t journal(const char *town, struct buffer *text) {
 
 /* ---- the verbs */
 
+/* C95: what comes out of a number is a row's random id. */
 static void test_put_match_reveal_erase(void **state) {
     (void)state;
     struct record_id row, one = row_of(1), two = row_of(2);
