@@ -1,5 +1,6 @@
 #include "partitions/key_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -108,4 +109,41 @@ enum vrs_err kek_file_make(const char *where, enum key_area area, struct vrs_fau
     enum vrs_err e = key_file_write(path, key.bytes, sizeof key.bytes, fault);
     secret_wipe(&key, sizeof key);
     return e != VRS_OK ? e : key_file_sync_dir(where, fault);
+}
+
+/* ---- copies that must go */
+
+static enum vrs_err destroy_one(const char *path, struct vrs_fault *fault) {
+    static const char zeros[4096];
+    struct stat st;
+    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool ok = fd >= 0 && fstat(fd, &st) == 0;
+    for (off_t left = ok ? st.st_size : 0; ok && left > 0;) {
+        size_t n = left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros;
+        ok = write(fd, zeros, n) == (ssize_t)n;
+        left -= (off_t)n;
+    }
+    ok = ok && fsync(fd) == 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return ok && unlink(path) == 0 ? VRS_OK : err_fail(fault, ERR_STORAGE, "destroy %s", path);
+}
+
+enum vrs_err key_file_destroy_copies(const char *dir, const char *municipality,
+                                     struct vrs_fault *fault) {
+    char path[4096 + 300];
+    DIR *d = opendir(dir);
+    enum vrs_err e = VRS_OK;
+    if (d == NULL)
+        return errno == ENOENT ? VRS_OK : err_fail(fault, ERR_STORAGE, "open %s", dir);
+    for (const struct dirent *f; e == VRS_OK && (f = readdir(d)) != NULL;) {
+        size_t n = strlen(f->d_name);
+        if (strncmp(f->d_name, municipality, 6) != 0 || f->d_name[6] != '-' || n < 12 ||
+            strcmp(f->d_name + n - 5, ".keys") != 0)
+            continue;
+        (void)snprintf(path, sizeof path, "%.4000s/%s", dir, f->d_name);
+        e = destroy_one(path, fault);
+    }
+    (void)closedir(d);
+    return e == VRS_OK ? key_file_sync_dir(dir, fault) : e;
 }

@@ -13,4 +13,8 @@ VRS_CHECK enum vrs_err key_file_write(const char *path, const void *p, size_t n,
                                       struct vrs_fault *fault);
 VRS_CHECK enum vrs_err key_file_sync_dir(const char *dir, struct vrs_fault *fault);
 
+/* DIR/<municipality>-*.keys, the wrapped keys of backups: overwritten, synced, removed. */
+VRS_CHECK enum vrs_err key_file_destroy_copies(const char *dir, const char *municipality,
+                                               struct vrs_fault *fault);
+
 #endif

@@ -116,13 +116,27 @@ enum vrs_err keyring_make(struct keyring *k, struct ring *ring, enum key_area ar
     return keyring_wrap(k, ring->municipality, en);
 }
 
+/* Its keys were destroyed: new ones would hide that. */
+static bool ended(const struct ring *ring, enum key_area area) {
+    bool any = false;
+    for (size_t i = 0; i < ring->count; i++) {
+        if (ring->entries[i].info.area == area) {
+            any = true;
+            if (ring->entries[i].info.state != KEY_DESTROYED)
+                return false;
+        }
+    }
+    return any;
+}
+
 static enum vrs_err ensure(struct keyring *k, struct ring *ring, struct vrs_fault *fault) {
     bool made = false;
     for (int area = KEY_RECORDS; area < AREAS; area++) {
         for (int purpose = KEY_ENCRYPT; purpose <= KEY_INDEX; purpose++) {
             enum key_area a = (enum key_area)area;
             enum key_purpose p = (enum key_purpose)purpose;
-            if (!keyring_area_open(k, a) || keyring_find(ring, a, p, KEY_ACTIVE) != NULL)
+            if (!keyring_area_open(k, a) || ended(ring, a) ||
+                keyring_find(ring, a, p, KEY_ACTIVE) != NULL)
                 continue;
             enum vrs_err e = keyring_make(k, ring, a, p, KEY_ACTIVE);
             if (e != VRS_OK)

@@ -78,6 +78,10 @@ VRS_CHECK enum vrs_err keyring_previous(struct keyring *k, const char *municipal
  * it. */
 VRS_CHECK enum vrs_err keyring_destroy(struct keyring *k, const char *municipality, uint32_t key_id,
                                        struct vrs_fault *fault);
+/* Every key of an area, the active ones, too: what they sealed can never be read again, here or from
+ * a copy (C127).  No new ones are made for it afterwards. */
+VRS_CHECK enum vrs_err keyring_destroy_area(struct keyring *k, const char *municipality,
+                                            enum key_area area, struct vrs_fault *fault);
 /* Wraps what stands under the previous KEK under the current one; `wrapped` counts. */
 VRS_CHECK enum vrs_err keyring_rewrap(struct keyring *k, const char *municipality, size_t *wrapped,
                                       struct vrs_fault *fault);

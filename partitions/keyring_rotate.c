@@ -123,6 +123,27 @@ enum vrs_err keyring_destroy(struct keyring *k, const char *municipality, uint32
     return e;
 }
 
+enum vrs_err keyring_destroy_area(struct keyring *k, const char *municipality, enum key_area area,
+                                  struct vrs_fault *fault) {
+    struct ring *ring = NULL;
+    (void)pthread_mutex_lock(&k->lock);
+    enum vrs_err e = keyring_ring(k, municipality, &ring, fault);
+    for (size_t i = 0; e == VRS_OK && i < ring->count; i++) {
+        struct entry *en = &ring->entries[i];
+        if (en->info.area != area)
+            continue;
+        en->info.state = KEY_DESTROYED;
+        secret_wipe(en->wrapped, sizeof en->wrapped);
+        if (en->key != NULL)
+            secret_wipe(en->key, sizeof *en->key);
+        en->key = NULL;
+    }
+    if (e == VRS_OK)
+        e = saved(k, ring, fault);
+    (void)pthread_mutex_unlock(&k->lock);
+    return e;
+}
+
 /* ---- KEKs */
 
 static bool under_previous(const struct keyring *k, const struct entry *en) {

@@ -149,25 +149,6 @@ enum vrs_err backup_copy_file(const char *from, const char *to, struct vrs_fault
     return e == VRS_OK ? backup_move(part, to, fault) : e;
 }
 
-enum vrs_err backup_destroy_file(const char *path, struct vrs_fault *fault) {
-    static const char zeros[4096];
-    struct stat st;
-    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? VRS_OK : err_fail(fault, ERR_STORAGE, "open %s", path);
-    bool ok = fstat(fd, &st) == 0;
-    for (off_t left = ok ? st.st_size : 0; ok && left > 0;) {
-        ssize_t n = write(fd, zeros, left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros);
-        ok = n > 0;
-        left -= n;
-    }
-    ok = ok && fsync(fd) == 0;
-    (void)close(fd);
-    if (!ok || unlink(path) != 0)
-        return err_fail(fault, ERR_STORAGE, "destroy %s", path);
-    return sqlite_file_sync_dir_of(path, fault);
-}
-
 /* --- tombstones --- */
 
 const char *backup_tombstones(const struct server *s, char dir[BACKUP_PATH]) {

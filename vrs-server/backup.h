@@ -28,8 +28,6 @@ bool backup_name_valid(const char *name);
 VRS_CHECK enum vrs_err backup_copy_file(const char *from, const char *to, struct vrs_fault *fault);
 VRS_CHECK enum vrs_err backup_same_content(const char *a, const char *b, struct vrs_fault *fault);
 VRS_CHECK enum vrs_err backup_move(const char *from, const char *to, struct vrs_fault *fault);
-/* Overwritten, synced, removed: a wrapped key. VRS_OK when it is absent. */
-VRS_CHECK enum vrs_err backup_destroy_file(const char *path, struct vrs_fault *fault);
 
 /* STATE/tombstones, into `dir`. */
 const char *backup_tombstones(const struct server *s, char dir[BACKUP_PATH]);

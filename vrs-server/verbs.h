@@ -50,6 +50,7 @@ VRS_CHECK enum vrs_err verb_verify_log_note(struct control_call *c, struct parti
 VRS_CHECK enum vrs_err verb_selfcheck(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_backup_copy(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_note_municipality(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_destroy(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_restore_files(struct control_call *c, struct partition *p);
 
 #endif

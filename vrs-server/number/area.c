@@ -439,6 +439,17 @@ static void run_copy(struct area *a, struct number_request *rq) {
     a->count.restores += !backup && rq->err == VRS_OK;
 }
 
+static void run_destroy(struct area *a, struct number_request *rq) {
+    struct vrs_fault fault = {0};
+    rq->err = check(rq);
+    if (rq->err == VRS_OK)
+        rq->err = area_destroy(a, rq->municipality, &fault);
+    if (rq->err != VRS_OK)
+        log_fault(LOG_ERROR, "number.destroy_failed", &fault);
+    else
+        log_event(LOG_WARN, "number.destroyed", LF_STR("municipality", rq->municipality));
+}
+
 static void run_rotate(struct area *a, struct number_request *rq) {
     struct vrs_fault fault = {0};
     rq->err = check(rq);
@@ -469,13 +480,16 @@ static void count(struct area *a, const struct number_request *rq) {
 
 /* Outside the transaction of its neighbours. */
 static bool is_alone(const struct number_request *rq) {
-    return rq->verb == NUMBER_BACKUP || rq->verb == NUMBER_RESTORE || rq->verb == NUMBER_ROTATE;
+    return rq->verb == NUMBER_BACKUP || rq->verb == NUMBER_RESTORE || rq->verb == NUMBER_ROTATE ||
+           rq->verb == NUMBER_DESTROY;
 }
 
 void area_run(struct area *a, struct number_request *const *rq, size_t n) {
     for (size_t i = 0; i < n;) {
         if (is_alone(rq[i])) {
-            (rq[i]->verb == NUMBER_ROTATE ? run_rotate : run_copy)(a, rq[i]);
+            (rq[i]->verb == NUMBER_ROTATE    ? run_rotate
+             : rq[i]->verb == NUMBER_DESTROY ? run_destroy
+                                             : run_copy)(a, rq[i]);
             i++;
             continue;
         }

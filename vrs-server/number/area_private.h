@@ -45,6 +45,8 @@ VRS_CHECK enum vrs_err area_rotate(struct area *a, struct number_request *rq,
 /* copy.c.  Outside any transaction. */
 VRS_CHECK enum vrs_err area_backup(struct area *a, const char *code, const char *name,
                                    struct vrs_fault *fault);
+/* All keys of the municipality, in its backups, too. */
+VRS_CHECK enum vrs_err area_destroy(struct area *a, const char *code, struct vrs_fault *fault);
 VRS_CHECK enum vrs_err area_restore(struct area *a, const char *code, const char *name,
                                     struct vrs_fault *fault);
 

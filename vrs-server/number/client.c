@@ -334,6 +334,11 @@ enum vrs_err number_restore(struct number_client *c, const char *municipality, c
     return ask_one(c, &call);
 }
 
+enum vrs_err number_destroy(struct number_client *c, const char *municipality) {
+    struct call call = {.verb = NUMBER_DESTROY, .municipality = municipality};
+    return ask_one(c, &call);
+}
+
 enum vrs_err number_status(struct number_client *c, struct buffer *text) {
     struct call call = {.verb = NUMBER_STATUS, .text = text};
     return ask_one(c, &call);

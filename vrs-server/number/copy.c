@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "partitions/key_file.h"
 #include "vrs-server/number/area_private.h"
 
 enum { PAGE_ROWS = 1000 };
@@ -331,5 +332,19 @@ enum vrs_err area_restore(struct area *a, const char *code, const char *name,
     }
     if (e != VRS_OK)
         (void)remove_db(at.tmp, NULL);
+    return e;
+}
+
+/* ---- the end of a municipality */
+
+enum vrs_err area_destroy(struct area *a, const char *code, struct vrs_fault *fault) {
+    char dir[AREA_PATH];
+    area_leave(a, code);
+    (void)snprintf(dir, sizeof dir, "%s/backup", a->state_dir);
+    enum vrs_err e = key_file_destroy_copies(dir, code, fault);
+    if (e == VRS_OK)
+        e = key_file_destroy_copies(a->second_dir, code, fault);
+    if (e == VRS_OK && keyring_has(a->keys, code))
+        e = keyring_destroy_area(a->keys, code, KEY_NUMBERS, fault);
     return e;
 }

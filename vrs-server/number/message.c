@@ -22,6 +22,7 @@ static const struct {
     [NUMBER_BACKUP] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_RESTORE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_STATUS] = {0, 0},
+    [NUMBER_DESTROY] = {BIT(NUMBER_T_MUNICIPALITY), 0},
     [NUMBER_ROTATE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), BIT(NUMBER_T_USER)},
 };
 
@@ -29,7 +30,7 @@ static bool take(struct number_request *r, const struct wire_field *f) {
     uint64_t verb;
     switch (f->tag) {
     case NUMBER_T_VERB:
-        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_ROTATE)
+        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_DESTROY)
             return false;
         r->verb = (enum number_verb)verb;
         return true;

@@ -13,6 +13,7 @@
  *   BACKUP  municipality, name → ok                        sealed copy into its own folder
  *   RESTORE municipality, name → ok
  *   ROTATE  municipality, name, user → lines, one a rotation: new keys (number_rotation below)
+ *   DESTROY municipality → ok                              its keys, those of its backups, too
  *   STATUS  → key=value lines (PRAGMA read-back, sandbox, counts)
  *
  * The right of the acting user is in the message and checked again here (C51): ERR_FORBIDDEN or
@@ -57,6 +58,7 @@ enum number_verb {
     NUMBER_RESTORE,
     NUMBER_STATUS,
     NUMBER_ROTATE,
+    NUMBER_DESTROY,
     NUMBER_ANSWER = 100
 };
 
@@ -124,6 +126,8 @@ VRS_CHECK enum vrs_err number_backup(struct number_client *c, const char *munici
                                      const char *name);
 VRS_CHECK enum vrs_err number_restore(struct number_client *c, const char *municipality,
                                       const char *name);
+/* The municipality leaves: its numbers can never be read again.  VRS_OK also when there were none. */
+VRS_CHECK enum vrs_err number_destroy(struct number_client *c, const char *municipality);
 VRS_CHECK enum vrs_err number_status(struct number_client *c, struct buffer *text);
 
 /* Keys of the municipality's numbers.  `order`:
