@@ -14,13 +14,13 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/pki.h"
-#include "partitions/access_log.h"
 #include "vrs-server/alert.h"
 #include "vrs-server/alert_rules.h"
 #include "vrs-server/line_out.h"
+#include "vrs-server/log_watch.h"
 #include "vrs-server/terminal.h"
 
-enum { TURN_S = 10, CLOCK_STEP_MS = 3000, DAY_TURNS = 86400 / TURN_S, FIRST_VERIFY_TURN = 6 };
+enum { TURN_S = 10, CLOCK_STEP_MS = 3000, DAY_TURNS = 86400 / TURN_S, FIRST_VERIFY_TURN = 1 };
 #define DAY_MS INT64_C(86400000)
 
 struct conditions {
@@ -28,9 +28,7 @@ struct conditions {
     struct event *timer;
     unsigned turns;
     int64_t wall_minus_mono_ms;
-    char (*town)[7]; /* whose log is still to be verified today */
-    size_t towns, next_town;
-    bool verifying;
+    struct log_watch *logs;
     char (*ending)[7]; /* towns with a terminal whose certificate ends soon */
     size_t endings;
 };
@@ -176,65 +174,6 @@ static void look_at_terminals(struct conditions *c) {
         free(j);
 }
 
-/* --- the logs, one town after the other --- */
-
-struct verify_job {
-    struct pool_job job; /* first */
-    struct conditions *conditions;
-    struct server *server;
-};
-
-static enum vrs_err verify_run(struct pool_job *job, struct partition *p) {
-    struct log_head head;
-    uint64_t bad = 0;
-    (void)job;
-    return access_log_verify(p, NULL, &head, &bad);
-}
-
-static void verify_next(struct conditions *c);
-
-static void verify_done(struct pool_job *job) {
-    struct verify_job *j = (struct verify_job *)job;
-    struct conditions *c = j->conditions;
-    if (job->err == ERR_TAMPERED || job->err == ERR_CORRUPT) {
-        log_event(LOG_ERROR, "log.does_not_verify", LF_STR("municipality", job->municipality));
-        alert_note(j->server, "log_break", job->municipality);
-    }
-    free(j);
-    c->verifying = false; /* the next at the next turn: in the background */
-}
-
-static void verify_next(struct conditions *c) {
-    if (c->verifying || c->next_town >= c->towns)
-        return;
-    struct verify_job *j = calloc(1, sizeof *j);
-    if (j == NULL)
-        return;
-    j->conditions = c;
-    j->server = c->server;
-    memcpy(j->job.municipality, c->town[c->next_town], sizeof j->job.municipality);
-    j->job.run = verify_run;
-    j->job.done = verify_done;
-    if (pool_submit(c->server->pool, &j->job) != VRS_OK) {
-        free(j);
-        return;
-    }
-    c->next_town++;
-    c->verifying = true;
-}
-
-static void verify_all(struct conditions *c) {
-    size_t count = pool_list(c->server->pool, NULL, 0);
-    char(*town)[7] = calloc(count > 0 ? count : 1, sizeof *town);
-    if (town == NULL)
-        return;
-    free(c->town);
-    c->town = town;
-    size_t there = pool_list(c->server->pool, town, count);
-    c->towns = there < count ? there : count;
-    c->next_town = 0;
-}
-
 /* --- the turn --- */
 
 static void on_turn(evutil_socket_t fd, short what, void *arg) {
@@ -253,8 +192,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg) {
     if (c->turns % DAY_TURNS == 1)
         look_at_terminals(c);
     if (c->turns % DAY_TURNS == FIRST_VERIFY_TURN)
-        verify_all(c);
-    verify_next(c);
+        log_watch_begin(c->logs);
+    log_watch_turn(c->logs);
     c->turns++;
 }
 
@@ -266,7 +205,8 @@ enum vrs_err conditions_open(struct server *s, struct conditions **out) {
         return ERR_MEMORY;
     c->server = s;
     c->timer = event_new(s->base, -1, EV_PERSIST, on_turn, c);
-    if (c->timer == NULL || event_add(c->timer, &every) != 0)
+    c->logs = log_watch_open(s);
+    if (c->logs == NULL || c->timer == NULL || event_add(c->timer, &every) != 0)
         return ERR_MEMORY;
     on_turn(-1, 0, c);
     return VRS_OK;

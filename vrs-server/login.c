@@ -13,7 +13,6 @@
 #include "lib/tls.h"
 #include "lib/worker.h"
 #include "vrs-server/account.h"
-#include "vrs-server/alert.h"
 #include "vrs-server/request.h"
 #include "vrs-server/totp.h"
 
@@ -318,16 +317,8 @@ static void finish(struct inside_request *in) {
         if (!account_sound(a, &session.rights))
             login->verdict = ERR_FORBIDDEN;
     }
-    if (login->verdict != ERR_BAD_LOGIN) {
+    if (login->verdict != ERR_BAD_LOGIN)
         count(in, login->user, throttle_take_back);
-    } else {
-        char subject[80];
-        (void)snprintf(subject, sizeof subject, "%s %s", session.municipality, login->user);
-        alert_note(in->server, "login_failed", subject);
-        (void)snprintf(subject, sizeof subject, "%s %s", session.municipality, peer->name);
-        alert_note(in->server, "login_failed", subject);
-        alert_note(in->server, "login_failed", http_peer_address(in->rq));
-    }
     if (login->verdict != VRS_OK)
         log_event(LOG_WARN, "session.refused", LF_STR("terminal", peer->name),
                   LF_ERR(login->verdict));

@@ -14,7 +14,7 @@ import threading
 import time
 
 from alert_receiver import SECRET, Receiver, journal, overrides
-from case import (FUJISAWA, MINATO, ROOT, client_for, clerk_with_few_rights, equal, find, make_ca,
+from case import (FUJISAWA, KAGOSHIMA, MINATO, ROOT, client_for, clerk_with_few_rights, equal, find, make_ca,
                   make_cert, ok, post_dose, run, until)
 
 receiver = Receiver()
@@ -228,9 +228,9 @@ def data_with(stack, **limits):
     stack.configurations()
 
 
-def tamper_log(stack):
+def tamper_log(stack, town):
     """One bit of one sealed entry."""
-    db = sqlite3.connect(stack.path("vrs-server", "partitions", FUJISAWA + ".db"))
+    db = sqlite3.connect(stack.path("vrs-server", "partitions", town + ".db"))
     row = db.execute("SELECT rowid, blob FROM access_log ORDER BY \"order\" LIMIT 1 OFFSET 2")
     rowid, blob = row.fetchone()
     blob = blob[:40] + bytes([blob[40] ^ 1]) + blob[41:]
@@ -241,7 +241,8 @@ def tamper_log(stack):
 
 def conditions(stack):
     stack.kill("vrs-server", 15)
-    tamper_log(stack)
+    tamper_log(stack, FUJISAWA)
+    tamper_log(stack, KAGOSHIMA)
     data_with(stack, disk_low=100, certificate_ending=400, line_silent=4)
     for rule in ("disk_low", "certificate_ending", "number_away", "line_silent", "log_break"):
         provoked(rule)
@@ -260,6 +261,7 @@ def conditions(stack):
     stack.restart("tablet-api")
     over("number_away")
     over("line_silent")
+    raised(stack, "log_break", KAGOSHIMA)  # nobody asked: the look in the background
     equal(len(receiver.of("login_failed", "user fujisawa-1")), before,
           "C140: a restart tells nothing twice")
 
