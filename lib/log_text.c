@@ -4,6 +4,27 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/text.h"
+
+static bool line_of(const char **p, char *out, size_t cap) {
+    size_t n = strcspn(*p, "\n");
+    if ((*p)[n] != '\n' || n >= cap)
+        return false;
+    memcpy(out, *p, n);
+    out[n] = '\0';
+    *p += n + 1;
+    return true;
+}
+
+static bool number_of(const char **p, uint64_t *out) {
+    return text_u64(p, UINT64_MAX, out) && *(*p)++ == '\n';
+}
+
+static bool hash_of(const char **p, struct merkle_hash *out) {
+    char hex[2 * CRYPTO_HASH_BYTES + 1];
+    return line_of(p, hex, sizeof hex) && crypto_unhex(hex, out->bytes, sizeof out->bytes);
+}
+
 void log_epoch_text(const struct log_epoch_text *t, char out[LOG_TEXT_BYTES]) {
     char root[2 * CRYPTO_HASH_BYTES + 1];
     crypto_hex(t->known_root.bytes, sizeof t->known_root.bytes, root);
@@ -13,12 +34,14 @@ void log_epoch_text(const struct log_epoch_text *t, char out[LOG_TEXT_BYTES]) {
 
 /* What is read must give the same text again: there is one form only. */
 bool log_epoch_parse(const char *text, struct log_epoch_text *out) {
-    char root[2 * CRYPTO_HASH_BYTES + 1], again[LOG_TEXT_BYTES];
+    char kind[16], again[LOG_TEXT_BYTES];
+    const char *p = text;
     memset(out, 0, sizeof *out);
-    if (sscanf(text, "vrs-epoch/1\n%6s\n%39s\n%39s\n%20" SCNu64 "\n%64s\n%20" SCNu64,
-               out->municipality, out->epoch, out->previous, &out->known, root,
-               &out->restored) != 6 ||
-        !crypto_unhex(root, out->known_root.bytes, sizeof out->known_root.bytes))
+    if (!line_of(&p, kind, sizeof kind) ||
+        !line_of(&p, out->municipality, sizeof out->municipality) ||
+        !line_of(&p, out->epoch, sizeof out->epoch) ||
+        !line_of(&p, out->previous, sizeof out->previous) || !number_of(&p, &out->known) ||
+        !hash_of(&p, &out->known_root) || !number_of(&p, &out->restored))
         return false;
     log_epoch_text(out, again);
     return strcmp(again, text) == 0;
@@ -32,11 +55,13 @@ void log_purge_text(const struct log_purge_text *t, char out[LOG_TEXT_BYTES]) {
 }
 
 bool log_purge_parse(const char *text, struct log_purge_text *out) {
-    char root[2 * CRYPTO_HASH_BYTES + 1], again[LOG_TEXT_BYTES];
+    char kind[16], again[LOG_TEXT_BYTES];
+    const char *p = text;
     memset(out, 0, sizeof *out);
-    if (sscanf(text, "vrs-purge/1\n%6s\n%39s\n%20" SCNu64 "\n%64s", out->municipality, out->epoch,
-               &out->size, root) != 4 ||
-        !crypto_unhex(root, out->root.bytes, sizeof out->root.bytes))
+    if (!line_of(&p, kind, sizeof kind) ||
+        !line_of(&p, out->municipality, sizeof out->municipality) ||
+        !line_of(&p, out->epoch, sizeof out->epoch) || !number_of(&p, &out->size) ||
+        !hash_of(&p, &out->root))
         return false;
     log_purge_text(out, again);
     return strcmp(again, text) == 0;

@@ -11,12 +11,13 @@
 enum { PAGE = 500 };
 
 enum vrs_err access_log_purge_day(int64_t at_ms, int years, struct civil_date *out) {
-    char day[11], then[24];
+    char day[11], then[40];
     clock_format_date(clock_date_jst(at_ms), day);
-    (void)snprintf(then, sizeof then, "%04d%s", atoi(day) + years, day + 4);
+    long year = strtol(day, NULL, 10) + years;
+    (void)snprintf(then, sizeof then, "%04ld%s", year, day + 4);
     if (clock_parse_date(then, out) == VRS_OK)
         return VRS_OK;
-    (void)snprintf(then, sizeof then, "%04d-03-01", atoi(day) + years); /* of 29 February */
+    (void)snprintf(then, sizeof then, "%04ld-03-01", year); /* of 29 February */
     return clock_parse_date(then, out);
 }
 
