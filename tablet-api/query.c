@@ -11,6 +11,7 @@
 
 enum {
     MAX_WAITING = 2000,
+    MAX_ENROLMENTS = 100,     /* of them: strangers leave room for coupons */
     MAX_PER_PULL = 200,       /* of coupons about 40 kB */
     MAX_PULL_BYTES = 1 << 20, /* of requests for certificates */
     SEAL_EPOCH_MS = 60000,
@@ -33,7 +34,7 @@ struct queries {
     struct event *timer;
     struct query *first;
     struct query **last;
-    size_t count;
+    size_t count, enrolments;
     uint64_t next_id;
 };
 
@@ -52,6 +53,7 @@ static void take_out(struct queries *q, struct query **at) {
     if (*at == NULL)
         q->last = at;
     q->count--;
+    q->enrolments -= one->line.kind == LINE_QUERY_ENROL;
 }
 
 static void query_free(struct query *one) {
@@ -177,7 +179,8 @@ static enum vrs_err seal(struct queries *q, struct query *one, const struct quer
 }
 
 enum vrs_err queries_ask(struct queries *q, struct http_request *rq, const struct query_ask *ask) {
-    if (q->count >= MAX_WAITING)
+    bool enrolment = ask->kind == LINE_QUERY_ENROL;
+    if (q->count >= MAX_WAITING || (enrolment && q->enrolments >= MAX_ENROLMENTS))
         return ERR_BUSY;
     struct query *one = calloc(1, sizeof *one);
     if (one == NULL)
@@ -198,6 +201,7 @@ enum vrs_err queries_ask(struct queries *q, struct http_request *rq, const struc
     *q->last = one;
     q->last = &one->next;
     q->count++;
+    q->enrolments += enrolment;
     if (q->first == one)
         set_timer(q);
     metric_add(&m_asked, 1);

@@ -147,6 +147,9 @@ static void finish(struct control_call *c, enum vrs_err e) {
     if (e == VRS_OK &&
         c->terminal.serial[0] != '\0') /* before vrsctl hears that it is done (C31) */
         e = terminal_list_put(c->server->terminals, &c->terminal);
+    if (e == VRS_OK && c->verb->replay &&
+        strcmp(control_text(c, "municipality_code"), REGISTRY) == 0)
+        terminal_list_reload(c->server->terminals); /* the registry is another one now */
     if (e == VRS_OK && c->verb->snapshot) {
         line_out_snapshot_changed(c->server->line);
         if (control_text(c, "user_id")[0] != '\0')

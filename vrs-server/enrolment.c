@@ -117,6 +117,33 @@ static enum vrs_err find(struct partition *registry, const char *index_kind, con
     return e == VRS_OK && !f.any ? ERR_NOT_FOUND : e;
 }
 
+/* What nobody can use any more goes a month later, whenever a new code is made. */
+struct old_rows {
+    int64_t before_ms;
+    size_t count;
+    struct record_id id[100];
+};
+
+static enum vrs_err see_old(struct record *r, void *arg) {
+    struct old_rows *old = arg;
+    struct enrolment e = {0};
+    enum vrs_err err = fields_decode(members, &r->text, &e);
+    int64_t last_ms = e.expires_ms > e.used_ms ? e.expires_ms : e.used_ms;
+    if (err == VRS_OK && last_ms < old->before_ms && old->count < sizeof old->id / sizeof *old->id)
+        old->id[old->count++] = r->id;
+    secret_wipe(&e, sizeof e);
+    return err;
+}
+
+static enum vrs_err remove_old(struct partition *registry) {
+    enum { LOOK_AT = 1000, KEEP_DAYS = 30 };
+    struct old_rows old = {.before_ms = clock_now_ms() - (int64_t)KEEP_DAYS * DAY_MS};
+    enum vrs_err e = record_walk(registry, TABLE_ENROLMENT, NULL, LOOK_AT, see_old, &old);
+    for (size_t i = 0; i < old.count && e == VRS_OK; i++)
+        e = record_remove(registry, TABLE_ENROLMENT, &old.id[i]);
+    return e;
+}
+
 /* --- making a code --- */
 
 /* Names go into certificates, receipts and logs: plain ones only. */
@@ -157,6 +184,8 @@ enum vrs_err enrolment_make(struct partition *registry, struct enrolment *e, int
     if (!good_name(e->name) || !good_kind(e) || minutes < 1 || minutes > ENROLMENT_MAX_MINUTES)
         return ERR_BAD_FIELD;
     enum vrs_err err = name_free(registry, e);
+    if (err == VRS_OK)
+        err = remove_old(registry);
     if (err != VRS_OK)
         return err;
     code_new(plain);
