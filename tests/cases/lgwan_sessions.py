@@ -187,6 +187,30 @@ def routes(stack):
             "unsupported_media_type", "a form is no JSON")
 
 
+def gates(stack):
+    """C149: who, may they, on record — in this order, before anything is read of a request: what fails at
+    several gates is answered by the first."""
+    t = stack.add_terminal("lgwan-gates", "lgwan", MINATO)
+    gone = client_for(stack, (t["cert"], t["key"]))
+    user = stack.add_user("minato-gates", MINATO, ["municipal_staff"], "x-applicant", "minato-approver", "窓口",
+                          "門の 人", "dose.read")
+    equal(gone.login("minato-gates", user["password"]).status, 201, "C149 a clerk with one right")
+    nobody = stack.terminal(f"lgwan-{MINATO}")
+    broken = {"headers": {"Content-Type": "application/json"}}
+    for method, path in (("PUT", "/v1/doses/" + "0" * 32), ("POST", "/v1/residents:search"),
+                         ("POST", "/v1/inquiries"), ("POST", "/v1/residents/x:reveal-number")):
+        problem(nobody.request(method, path, b"{", **broken), 401, "login_required",
+                f"C149 no log-in, no right, no key, no version, broken body: authentication first ({path[:20]})")
+        problem(gone.request(method, path, b"{", **broken), 403, "forbidden",
+                f"C149 no right, no key, no version, broken body: authorisation before the request is read ({path[:20]})")
+    stack.command("terminal.revoke", name="lgwan-gates")
+    problem(gone.request("PUT", "/v1/doses/" + "0" * 32, b"{", **broken), 403, "terminal_revoked",
+            "C149 a revoked terminal with a living session: the terminal first")
+    log = [e for e in access_log(stack.staff(MINATO, "minato-approver")) if e["terminal"] == "lgwan-gates"]
+    equal([e["result"] for e in log], ["ok"] + ["forbidden"] * 4
+          + ["terminal_revoked"], "C149 and each of them is on record")
+
+
 def plain_text(stack):
     """C100: nothing answers without TLS, and old protocols are refused."""
     url = stack.terminal(f"lgwan-{MINATO}").url
@@ -270,6 +294,7 @@ def main(stack):
     revoked_while_connected(stack)
     routes(stack)
     plain_text(stack)
+    gates(stack)
     addresses(stack)
     accounts(stack)
     expired_account(stack)
