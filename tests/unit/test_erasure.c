@@ -1,3 +1,4 @@
+// needs: vrs-server/tombstone.c
 /* Erasing: what goes, what stays, and that not even sealed bytes are left in the file. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -16,6 +18,7 @@
 #include "partitions/person.h"
 #include "partitions/scrub.h"
 #include "tests/lib/room.h"
+#include "vrs-server/tombstone.h"
 
 enum { PEOPLE = 400 };
 
@@ -194,7 +197,6 @@ static void no_seal_is_left_in_the_file(void **state) {
         assert_int_equal(person_get(room.partition, &id[i], &p), i % 4 ? VRS_OK : ERR_NOT_FOUND);
     /* control: bytes that stand there are found, over the edge of a window, too */
     room_close();
-    struct record_id none;
     FILE *f = fopen(room.file, "r+b");
     assert_non_null(f);
     assert_int_equal(fseek(f, (1 << 20) - 7, SEEK_SET), 0);
@@ -202,9 +204,7 @@ static void no_seal_is_left_in_the_file(void **state) {
                      ERASE_SEAL_BYTES);
     assert_int_equal(fclose(f), 0);
     assert_int_equal(seals_left(&x), 1);
-    record_id_new(&none);
     erased_fini(&x);
-    room.partition = NULL;
 }
 
 /* An older file has the person, and a claim that was not yet the person's. */
@@ -231,12 +231,139 @@ static void an_erasure_takes_effect_again(void **state) {
     erased_fini(&again);
 }
 
+/* --- tombstones --- */
+
+static struct tombstone_file file_of(void) {
+    static char dir[128];
+    (void)snprintf(dir, sizeof dir, "%s/tombstones", room.stand.dir);
+    return (struct tombstone_file){.dir = dir, .keys = room.stand.ring};
+}
+
+static struct record_id entombed(unsigned i, bool in_file, uint8_t receipt[16]) {
+    struct record_id person = someone(i);
+    struct claim c = dose(&person, i, 1);
+    struct erased x;
+    struct tombstone t;
+    const struct tombstone_file f = file_of();
+    erased_init(&x);
+    tombstone_init(&t);
+    t.person = person;
+    (void)snprintf(t.by, sizeof t.by, "minato-1");
+    (void)snprintf(t.reason, sizeof t.reason, "理由 %u", i);
+    room_ok(erase_person(room.partition, &person, &x));
+    room_ok(tombstone_of(&t, &x));
+    room_ok(tombstone_put(room.partition, &t));
+    if (in_file)
+        room_ok(tombstone_append(&f, "131032", &t, &room.fault));
+    memcpy(receipt, c.receipt, 16);
+    struct record_id id = t.id;
+    erased_fini(&x);
+    tombstone_fini(&t);
+    return id;
+}
+
+static enum vrs_err count_stone(struct tombstone *t, void *arg) {
+    assert_int_equal(t->what, TOMBSTONE_PERSON);
+    assert_string_equal(t->by, "minato-1");
+    assert_int_equal(t->count[ERASED_PERSON], 1);
+    assert_int_equal(t->count[ERASED_DOSE], 1);
+    assert_int_equal(t->claims.len, ERASE_CLAIM_BYTES);
+    (*(int *)arg)++;
+    return VRS_OK;
+}
+
+static int stones_in_file(void) {
+    const struct tombstone_file f = file_of();
+    int n = 0;
+    room_ok(tombstone_read(&f, "131032", count_stone, &n, &room.fault));
+    return n;
+}
+
+static int stones_in_rows(void) {
+    int n = 0;
+    room_ok(tombstone_list(room.partition, 0, 100, count_stone, &n));
+    return n;
+}
+
+/* Rows without their entry go into the file; entries without their row take effect again. */
+static void both_sides_are_brought_to_the_same(void **state) {
+    (void)state;
+    const struct tombstone_file f = file_of();
+    uint8_t receipt[3][16], unknown[16] = {1};
+    struct erased x;
+    uint64_t again;
+    bool erased;
+    erased_init(&x);
+    room_commit();
+    room_ok(partition_savepoint(room.partition));
+    (void)entombed(1, true, receipt[0]); /* an older file does not know it */
+    room_ok(partition_rollback_to(room.partition));
+    (void)entombed(2, true, receipt[1]);
+    (void)entombed(3, false, receipt[2]); /* a crash before the file was written */
+    assert_int_equal(stones_in_file(), 2);
+    assert_int_equal(stones_in_rows(), 2);
+    room_ok(tombstones_settle(room.partition, &f, &x, &again, &room.fault));
+    assert_int_equal(again, 1);
+    assert_int_equal(stones_in_file(), 3);
+    assert_int_equal(stones_in_rows(), 3);
+    for (int i = 0; i < 3; i++) {
+        room_ok(tombstone_of_receipt(room.partition, receipt[i], &erased));
+        assert_true(erased);
+    }
+    room_ok(tombstone_of_receipt(room.partition, unknown, &erased));
+    assert_false(erased);
+    room_ok(tombstones_settle(room.partition, &f, &x, &again, &room.fault));
+    assert_int_equal(again, 0);
+    assert_int_equal(stones_in_file(), 3);
+    erased_fini(&x);
+}
+
+static void patch(long at, int whence, bool cut) {
+    const struct tombstone_file f = file_of();
+    char path[160];
+    tombstone_path(&f, "131032", path, sizeof path);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, whence), 0);
+    if (cut) {
+        assert_int_equal(ftruncate(fileno(file), ftell(file)), 0);
+    } else {
+        int c = fgetc(file);
+        assert_int_equal(fseek(file, at, whence), 0);
+        assert_int_not_equal(fputc(c ^ 1, file), EOF);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_torn_end_is_written_again_and_a_changed_entry_is_found(void **state) {
+    (void)state;
+    const struct tombstone_file f = file_of();
+    uint8_t receipt[16];
+    struct erased x;
+    uint64_t again;
+    int n = 0;
+    erased_init(&x);
+    (void)entombed(1, true, receipt);
+    (void)entombed(2, true, receipt);
+    patch(-5, SEEK_END, true);
+    assert_int_equal(stones_in_file(), 1);
+    room_ok(tombstones_settle(room.partition, &f, &x, &again, &room.fault));
+    assert_int_equal(stones_in_file(), 2);
+    assert_int_equal(again, 0);
+    assert_false(stand_holds(file_of().dir, "理由", strlen("理由"))); /* sealed */
+    patch(40, SEEK_SET, false);
+    assert_int_equal(tombstone_read(&f, "131032", count_stone, &n, &room.fault), ERR_TAMPERED);
+    erased_fini(&x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         ROOM_TEST(everything_about_a_person_goes_and_nothing_else),
         ROOM_TEST(an_inquiry_that_waits_is_answered_first),
         ROOM_TEST(no_seal_is_left_in_the_file),
         ROOM_TEST(an_erasure_takes_effect_again),
+        ROOM_TEST(both_sides_are_brought_to_the_same),
+        ROOM_TEST(a_torn_end_is_written_again_and_a_changed_entry_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
