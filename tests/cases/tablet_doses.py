@@ -176,7 +176,7 @@ def outcomes(stack, t, clerk, coupons):
     answer = post(t, line(coupons[0]), physician="医師 一")
     got = answer.json
     ok(answer.status == 201 and got["outcome"] == "recorded"
-       and set(got) == {"receipt_id", "outcome", "dose_id", "warnings"}
+       and set(got) == {"receipt_id", "outcome", "dose_id", "warnings", "proof"}
        and len(got["receipt_id"]) == 32 and len(got["dose_id"]) == 32,
        "201 recorded, with receipt, dose and warnings", answer)
     equal([w["code"] for w in got["warnings"]], ["registered_late"], "what to look at is said")

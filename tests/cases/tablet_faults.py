@@ -133,7 +133,9 @@ def inbox_full(stack, clerk):
     pid = stack.processes["tablet-api"].pid
     os.unlink(ballast)
     again = {k: c.post(DOSES, reading(k), key=key) for k, (key, _) in answers.items()}
-    equal({a.status for a in again.values()}, {201}, "D4 room again: the same keys are taken")
+    # 202 while the inside still waits to tell outcomes again that found no room
+    ok({a.status for a in again.values()} <= {201, 202}, "D4 room again: the same keys are taken",
+       {a.status for a in again.values()})
     equal((stack.processes["tablet-api"].poll(), stack.processes["tablet-api"].pid), (None, pid),
           "D4 without a restart")
     equal([k for k, a in good.items() if again[k].json["receipt_id"] != a.json["receipt_id"]], [],
