@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "vrs-server/allow_list.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/inquiry_flow.h"
 #include "vrs-server/views.h"
@@ -145,6 +146,9 @@ static enum vrs_err decide_run(struct inside_request *in, struct partition *p) {
     INSIDE_COPY(d->q.purpose, d->held.purpose);
     INSIDE_COPY(d->q.basis_kind, d->held.basis_kind);
     d->dose_count = 0;
+    if (e == VRS_OK && d->approve) /* the list may have changed since it was asked (C86) */
+        e = allow_guard_permits(in->server->allow, d->held.purpose, d->held.asker,
+                                partition_code(p), NULL, clock_today_jst());
     if (e == VRS_OK && d->approve)
         e = inquiry_collect_doses(in, p, &d->q, d->held.asker, &person.id, &d->doses,
                                   &d->dose_count);

@@ -253,7 +253,19 @@ static void enrolment_take(struct line_queries *l, const struct line_query *from
         free(j);
 }
 
+/* A serial, or the address of a device: nothing else that an outside may make up gets into a log. */
+static bool plain_from(const struct line_query *q) {
+    const char *allowed =
+        q->kind == LINE_QUERY_ENROL ? "0123456789abcdefABCDEF.:%" : "0123456789abcdefABCDEF";
+    return q->from[0] != '\0' && strspn(q->from, allowed) == strlen(q->from);
+}
+
 void line_queries_take(struct line_queries *l, const struct line_query *from) {
+    if (!plain_from(from)) {
+        log_plain(LOG_ERROR, "line.query_refused");
+        alert_note(l->server, "line_unreadable", "tablet-api");
+        return;
+    }
     if (from->kind != LINE_QUERY_COUPON) {
         enrolment_take(l, from);
         return;

@@ -114,6 +114,27 @@ def empty_and_missing(stack, lists, c, number):
     return c
 
 
+def held_ones(stack, lists, c):
+    """C86: an answer that waits for approval goes by the list of the day on which it is approved."""
+    minato, approver = stack.staff(MINATO), stack.staff(MINATO, "minato-approver")
+    number = personal_number()
+    register(minato, [resident(MINATO, "L-2", "8100000002", 個人番号=number)])
+    record(minato, [dose_row(MINATO, "8100000002", 1)])
+    person = minato.post("/v1/residents:search", {"addressee_number": "L-2"}).json["residents"][0]
+    minato.post(f"/v1/residents/{person['resident_id']}:flag", {"flag": "no_auto_answer"}, key=True,
+                headers={"If-Match": f'"{person["version"]}"'})
+    got = c.post("/v1/inquiries", inquiry(number, MINATO), key=True).json
+    equal(got["result"], "pending", "C87 an inquiry waits for approval")
+    held = approver.get("/v1/held-inquiries").json["held_inquiries"][0]["held_inquiry_id"]
+    lists.in_force([])
+    problem(approver.post(f"/v1/held-inquiries/{held}:approve", {"reason": "確認済"}, key=True), *REFUSED,
+            "C86 meanwhile the list permits nothing: approving is refused")
+    lists.in_force([entry()])
+    equal(approver.post(f"/v1/held-inquiries/{held}:approve", {"reason": "確認済"}, key=True).status, 200,
+          "control: permitted again it can be approved")
+    equal(c.get(f"/v1/inquiries/{got['inquiry_id']}").json["result"], "match", "and the asker has it")
+
+
 def versions(stack, lists, c, number):
     old = lists.sign(lists.text([entry()], 1))
     lists.version = 50
@@ -144,6 +165,7 @@ def main(stack):
           "C84 by the list of the demonstration it is answered")
     partners(lists, c, number)
     c = empty_and_missing(stack, lists, c, number)
+    held_ones(stack, lists, c)
     versions(stack, lists, c, number)
 
 
