@@ -11,6 +11,7 @@
 #include "lib/pki.h"
 #include "lib/text.h"
 #include "partitions/access_log.h"
+#include "vrs-server/backup.h"
 #include "vrs-server/line_out.h"
 
 enum { DAY_MS = 86400000 };
@@ -70,10 +71,16 @@ static enum vrs_err add_surroundings(const struct server_config *s, json_t *repl
         if (keys[i][0] != '\0')
             (void)json_array_append_new(list, json_string(keys[i]));
     }
+    struct buffer weak; /* C130 */
+    struct vrs_fault fault = {0};
+    buffer_init(&weak, 4096);
+    if (backup_check(s, &weak, &fault) != VRS_OK)
+        (void)buffer_puts(&weak, fault.text);
     json_t *more =
-        json_pack("{s:b,s:b,s:s,s:s,s:o}", "development", (int)s->development, "dumpable",
-                  prctl(PR_GET_DUMPABLE) != 0, "number_socket", s->number_socket, "signer_socket",
-                  s->signer_socket, "key_files", list);
+        json_pack("{s:s,s:b,s:b,s:s,s:s,s:o}", "backup_weak", buffer_cstr(&weak), "development",
+                  (int)s->development, "dumpable", prctl(PR_GET_DUMPABLE) != 0, "number_socket",
+                  s->number_socket, "signer_socket", s->signer_socket, "key_files", list);
+    buffer_fini(&weak);
     int failed = more != NULL ? json_object_update(reply, more) : -1;
     json_decref(more);
     return failed == 0 ? VRS_OK : ERR_MEMORY;

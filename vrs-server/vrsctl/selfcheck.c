@@ -181,6 +181,12 @@ int vrsctl_selfcheck(const char *socket_path, int argc, char **argv) {
     bool production = json_is_false(json_object_get(reply, "development"));
     if (production)
         check(json_is_false(json_object_get(reply, "dumpable")), "nobody may trace it", "");
+    const char *weak = json_string_value(json_object_get(reply, "backup_weak"));
+    if (production || (weak != NULL && weak[0] == '\0'))
+        check(weak != NULL && weak[0] == '\0', "backups have two places off the data's device",
+              weak != NULL ? weak : "");
+    else
+        say("not checked", "places of backups", "development: they may share the data's device");
     if (json_is_array(json_object_get(reply, "key_files")))
         check_key_files(json_object_get(reply, "key_files"));
     check_processes(socket_path, reply, production);
