@@ -90,7 +90,7 @@ static enum vrs_err deletion_run(struct inside_request *in, struct partition *p)
     const struct json_field fields[] = {JF_STR("method", true, 200, &method), JF_END};
     struct import m;
     enum vrs_err e = inside_read(in, fields);
-    if (e == VRS_OK && method[0] == '\0')
+    if (e == VRS_OK && (method == NULL || method[0] == '\0'))
         e = ERR_MISSING_FIELD;
     if (e == VRS_OK)
         e = get_own(in, p, &m);
