@@ -1,5 +1,3 @@
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -344,37 +342,48 @@ enum vrs_err number_status(struct number_client *c, struct buffer *text) {
     return ask_one(c, &call);
 }
 
-/* One line a rotation; number/rotate.c writes them. */
-static bool rotation_line(const char *line, struct number_rotation *out) {
-    static const char *const names[] = NUMBER_ROTATION_NAMES;
-    char name[8];
-    int phase = 0;
-    struct rotation r = {.area = KEY_NUMBERS};
-    if (sscanf(line, "kek %" SCNu64 "\n", &out->keys_under_previous_kek) == 1)
-        return true;
-    int n = sscanf(line,
-                   "%7s %d %" SCNu32 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64
-                   " %" SCNd64 " =%63[^\n]",
-                   name, &phase, &r.from_key, &r.to_key, &r.done, &r.total, &r.changed, &r.begun_ms,
-                   &r.ended_ms, r.by);
-    int which = strcmp(name, names[0]) == 0 ? 0 : 1;
-    if (n < 9 || strcmp(name, names[which]) != 0 || phase < ROTATE_PREPARED || phase > ROTATE_DONE)
+static bool read_one_rotation(const struct wire_field *nested, struct rotation *out) {
+    struct wire_reader reader;
+    struct wire_field f;
+    uint64_t numbers[NUMBER_ROTATION_BY] = {0};
+    bool more = true;
+    wire_nested(&reader, nested);
+    while (wire_next(&reader, &f, &more) == VRS_OK && more) {
+        bool good = f.tag == NUMBER_ROTATION_BY  ? wire_str(&f, out->by, sizeof out->by)
+                    : f.tag < NUMBER_ROTATION_BY ? wire_u64(&f, &numbers[f.tag])
+                                                 : false;
+        if (!good)
+            return false;
+    }
+    if (more || numbers[1] < ROTATE_PREPARED || numbers[1] > ROTATE_DONE)
         return false;
-    r.what = which == 0 ? ROTATE_DATA : ROTATE_INDEX;
-    r.phase = (enum rotate_phase)phase;
-    out->of[which] = r;
+    out->area = KEY_NUMBERS;
+    out->what = nested->tag == NUMBER_ROTATION_DATA ? ROTATE_DATA : ROTATE_INDEX;
+    out->phase = (enum rotate_phase)numbers[1];
+    out->from_key = (uint32_t)numbers[2];
+    out->to_key = (uint32_t)numbers[3];
+    out->done = numbers[4];
+    out->total = numbers[5];
+    out->changed = numbers[6];
+    out->begun_ms = (int64_t)numbers[7];
+    out->ended_ms = (int64_t)numbers[8];
     return true;
 }
 
-static bool read_rotation(const char *text, struct number_rotation *out) {
-    bool good = true;
-    for (const char *line = text, *end; good && *line != '\0'; line = end + 1) {
-        end = strchr(line, '\n');
-        if (end == NULL)
-            return false;
-        good = rotation_line(line, out);
+static bool read_rotation(const struct buffer *text, struct number_rotation *out) {
+    struct wire_reader reader;
+    struct wire_field f;
+    bool more = true, good = true;
+    wire_open(&reader, text->data, text->len);
+    while (good && wire_next(&reader, &f, &more) == VRS_OK && more) {
+        if (f.tag == NUMBER_ROTATION_KEKS)
+            good = wire_u64(&f, &out->keys_under_previous_kek);
+        else if (f.tag == NUMBER_ROTATION_DATA || f.tag == NUMBER_ROTATION_INDEX)
+            good = read_one_rotation(&f, &out->of[f.tag - NUMBER_ROTATION_DATA]);
+        else
+            good = false;
     }
-    return good;
+    return good && !more;
 }
 
 enum vrs_err number_rotate(struct number_client *c, const char *municipality, const char *order,
@@ -389,7 +398,7 @@ enum vrs_err number_rotate(struct number_client *c, const char *municipality, co
                         .text = &text};
     memset(out, 0, sizeof *out);
     enum vrs_err e = ask_one(c, &call);
-    if (e == VRS_OK && !read_rotation(buffer_cstr(&text), out))
+    if (e == VRS_OK && !read_rotation(&text, out))
         e = ERR_PROTOCOL;
     buffer_fini(&text);
     return e;

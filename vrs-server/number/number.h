@@ -12,7 +12,7 @@
  *   LIST    municipality, after row id → row ids           orphan sweep; no numbers
  *   BACKUP  municipality, name → ok                        sealed copy into its own folder
  *   RESTORE municipality, name → ok
- *   ROTATE  municipality, name, user → lines, one a rotation: new keys (number_rotation below)
+ *   ROTATE  municipality, name, user → how far new keys are (number_rotation below)
  *   DESTROY municipality → ok                              its keys, those of its backups, too
  *   STATUS  → key=value lines (PRAGMA read-back, sandbox, counts)
  *
@@ -137,12 +137,14 @@ VRS_CHECK enum vrs_err number_status(struct number_client *c, struct buffer *tex
  *   "destroy"        the same with it: vrs-server has logged it
  *   "status"         nothing is changed
  * ERR_NOT_FOUND: it has no numbers. */
-#define NUMBER_ROTATION_NAMES                                                                      \
-    { "data", "index" }
 struct number_rotation {
-    struct rotation of[2]; /* by NUMBER_ROTATION_NAMES; phase 0: never rotated */
+    struct rotation of[2]; /* data, index; phase 0: never rotated */
     uint64_t keys_under_previous_kek;
 };
+/* In NUMBER_T_TEXT: a count, and a nested message a rotation: phase, from_key, to_key, done, total,
+ * changed, begun_ms, ended_ms under the tags 1 to 8, and who ordered it. */
+enum { NUMBER_ROTATION_KEKS = 1, NUMBER_ROTATION_DATA, NUMBER_ROTATION_INDEX };
+enum { NUMBER_ROTATION_BY = 9 };
 VRS_CHECK enum vrs_err number_rotate(struct number_client *c, const char *municipality,
                                      const char *order, const char *by,
                                      struct number_rotation *out);

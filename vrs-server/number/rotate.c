@@ -1,6 +1,5 @@
 /* New keys for a municipality's numbers, a step a request: vrs-server asks on, and has logged it
  * before an old key is destroyed.  What is under way stands in the municipality's own file. */
-#include <inttypes.h>
 #include <string.h>
 
 #include "lib/log.h"
@@ -45,17 +44,25 @@ static enum vrs_err obey(struct partition *p, const struct number_request *rq,
     return destroy || strcmp(rq->name, "step") == 0 ? step(p, destroy, out, fault) : ERR_BAD_FIELD;
 }
 
-static void write_lines(const struct number_rotation *r, struct buffer *out) {
-    static const char *const names[] = NUMBER_ROTATION_NAMES;
-    (void)buffer_printf(out, "kek %" PRIu64 "\n", r->keys_under_previous_kek);
+static void write_state(const struct number_rotation *r, struct buffer *out) {
+    wire_put_u64(out, NUMBER_ROTATION_KEKS, r->keys_under_previous_kek);
     for (int i = 0; i < 2; i++) {
         const struct rotation *o = &r->of[i];
-        if (o->phase != 0)
-            (void)buffer_printf(out,
-                                "%s %d %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64
-                                " %" PRId64 " %" PRId64 " =%s\n",
-                                names[i], (int)o->phase, o->from_key, o->to_key, o->done, o->total,
-                                o->changed, o->begun_ms, o->ended_ms, o->by);
+        if (o->phase == 0)
+            continue;
+        const uint64_t numbers[] = {o->phase,
+                                    o->from_key,
+                                    o->to_key,
+                                    o->done,
+                                    o->total,
+                                    o->changed,
+                                    (uint64_t)o->begun_ms,
+                                    (uint64_t)o->ended_ms};
+        size_t mark = wire_begin(out, (uint8_t)(NUMBER_ROTATION_DATA + i));
+        for (size_t n = 0; n < NUMBER_ROTATION_BY - 1; n++)
+            wire_put_u64(out, (uint8_t)(n + 1), numbers[n]);
+        wire_put_str(out, NUMBER_ROTATION_BY, o->by);
+        wire_end(out, mark);
     }
 }
 
@@ -78,7 +85,7 @@ enum vrs_err area_rotate(struct area *a, struct number_request *rq, struct vrs_f
         partition_rollback(p);
     r.keys_under_previous_kek = keyring_under_previous(a->keys, rq->municipality);
     buffer_init(&text, 4096);
-    write_lines(&r, &text);
+    write_state(&r, &text);
     if (text.failed)
         e = e == VRS_OK ? ERR_MEMORY : e;
     else
