@@ -121,7 +121,7 @@ def exports(stack, chief, out):
     return whole, lines
 
 
-def rights(stack, chief):
+def rights(stack, chief, out):
     ours = export(chief, "?to=1")
     theirs = export(stack.staff(FUJISAWA, "fujisawa-approver"), "?to=1")
     ok(f'"{MINATO}"' in ours and f'"{FUJISAWA}"' in theirs, "C02: each exports its own log")
@@ -137,6 +137,18 @@ def rights(stack, chief):
     problem(proof.get("/v1/access-log/export?entries=1"), 403, "forbidden",
             "C73: not for the words")
     problem(desk.get("/v1/access-log/export"), 403, "forbidden", "C73: without either, nothing")
+    user = stack.add_user("audit-one", "", ["auditor"], "somebody", "audit-second", "検査院", "検査 人",
+                          "log.read log.proof", MINATO)
+    auditor = stack.terminal("lgwan-nation")
+    auditor.login("audit-one", user["password"])
+    text = export(auditor, f"?municipality_code={MINATO}")
+    status, said = out.verify(out.keep("audit.ndjson", text))
+    seen = [(e["user"], e["act"]) for e in access_log(chief)]
+    ok(status == 0 and ("audit-one", "log.export") in seen,
+       "C78: an auditor exports and checks without the municipality's help, and it sees that", said)
+    for query, code in ((f"?municipality_code={FUJISAWA}", "forbidden"), ("", "missing_field")):
+        ok(auditor.get("/v1/access-log/export" + query).code == code,
+           f"C73: within its scope only ({code})")
 
 
 # ---- S3 on the export
@@ -372,7 +384,7 @@ def main(stack):
     chief = stack.staff(MINATO, "minato-approver")
     whole, lines = exports(stack, chief, out)
     spoil_exports(out, lines)
-    rights(stack, chief)
+    rights(stack, chief, out)
     head_reached(out, verify_inside(stack)["entries"] - 5)
     spoil_files(stack, out, early)
     seven_years(stack, out, stack.staff(MINATO, "minato-approver"))
