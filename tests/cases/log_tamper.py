@@ -334,6 +334,32 @@ def spoil_files(stack, out, early):
        "S3 control: the untouched file verifies with it", said)
 
 
+# ---- a restore
+
+
+def restored(stack, chief, out):
+    """What a restore loses is owned up to in the log itself; a head beyond that is a fork."""
+    size = stack.command("backup", municipality_code=MINATO, name="before")["ok"] and \
+        verify_inside(stack)["entries"]
+    for _ in range(20):
+        chief.get("/v1/settings")
+    head = head_reached(out, size + 20)
+    stack.command("restore", municipality_code=MINATO, name="before")
+    chief = stack.staff(MINATO, "minato-approver")
+    text = export(chief)
+    epoch = next(json.loads(x)["text"] for x in text.splitlines() if "vrs-epoch/1" in x).split("\n")
+    ok(epoch[1] == MINATO and epoch[3] == head["epoch"] and int(epoch[4]) >= head["size"],
+       "C78: after a restore the log says which head it knew", epoch)
+    whole = out.keep("restored.ndjson", text)
+    status, said = out.verify(whole, checkpoint=out.keep("lost.json", head))
+    ok(status == 0 and "restored from a backup" in said,
+       "C78: an outsider with a head that was lost is told so: a restore, no fork", said)
+    bad = text.replace(f"\\n{epoch[4]}\\n", f"\\n{int(epoch[4]) - 30}\\n")
+    status, said = out.verify(out.keep("bad.ndjson", bad), checkpoint=out.path("lost.json"))
+    ok(bad != text and status == 1, "S3: a restore that claims to have lost less is found", said)
+    return chief
+
+
 # ---- C62 on the clock
 
 
@@ -385,6 +411,9 @@ def main(stack):
     whole, lines = exports(stack, chief, out)
     spoil_exports(out, lines)
     rights(stack, chief, out)
+    chief = restored(stack, stack.staff(MINATO, "minato-approver"), out)
+    for _ in range(30):
+        chief.get("/v1/settings")
     head_reached(out, verify_inside(stack)["entries"] - 5)
     spoil_files(stack, out, early)
     seven_years(stack, out, stack.staff(MINATO, "minato-approver"))
