@@ -2,11 +2,13 @@
 """Account life: applications by one and decided by another, rights person by person, sections, ends,
 leavers, the yearly list — and that nothing gives an account but an approved application."""
 import datetime
+import os
+import signal
 import subprocess
 import uuid
 
-from case import (FUJISAWA, MINATO, access_log, client_for, equal, ok, one, problem, register, resident,
-                  run, stack_module, tag)
+from case import (BUILD, FUJISAWA, MINATO, access_log, client_for, equal, ok, one, problem, register,
+                  resident, run, stack_module, tag)
 
 APPLY = "/v1/applications"
 
@@ -299,9 +301,25 @@ def unreviewed(people):
 
 def unknown_right_stops(stack):
     """Default deny: data with a right that the program does not know stops the start with a clear text."""
-    done = subprocess.run([stack.program("vrs-server"), "--print-routes"], capture_output=True, text=True)
-    rights = {line.split()[3] for line in done.stdout.splitlines()} - {"-"}
-    ok(len(rights) > 15, f"C40 routes name {len(rights)} rights")
+    own = os.stat(stack.path("vrs-server", "partitions", "000000.db"))
+    before = " ".join(next(u for u in stack.command("user.list")["users"] if u["user_id"] == "minato-1")["rights"].split())
+    stack.kill("vrs-server", signal.SIGTERM)
+
+    def plant(rights):
+        as_it = {"user": own.st_uid, "group": own.st_gid} if os.geteuid() == 0 else {}
+        done = subprocess.run([os.path.join(BUILD, "bin", "plant_right"), stack.path("vrs-server"), stack.path("kek"),
+                               "minato-1", rights], timeout=20, capture_output=True, text=True, **as_it)
+        ok(done.returncode == 0, f"control: rights are planted: {rights[:30]}", done)
+
+    for what, rights in (("an unknown right", "dose.read dose.forget"), ("a right of another role", "dose.read user.approve")):
+        plant(rights)
+        done = subprocess.run([stack.program("vrs-server"), "--config", stack.path("etc", "vrs-server.conf")], timeout=20,
+                              capture_output=True, text=True)
+        ok(done.returncode != 0 and "account minato-1 has an unknown right" in done.stdout + done.stderr,
+           f"C40 {what} in stored data stops the start, and the text says whose", done)
+    plant(before)
+    stack.restart("vrs-server")
+    equal(stack.staff(MINATO).get("/v1/reviews").status, 200, "C40 control: with its own rights it starts")
 
 
 def separate(stack):
