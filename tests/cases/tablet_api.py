@@ -481,7 +481,9 @@ def state_files(side):
     """C04: nothing of a person in what the Internet side keeps."""
     found = []
     needles = [t.encode() for t in (coupon(72), coupon(72)[8:], "港区スポーツ", "FF3620")]
-    for name in os.listdir(side.state):
+    names = [os.path.relpath(os.path.join(at, n), side.state)
+             for at, folders, files in os.walk(side.state) for n in files]
+    for name in names:
         with open(os.path.join(side.state, name), "rb") as file:
             data = file.read()
             found += [f"{name}: {n!r}" for n in needles if n in data]
