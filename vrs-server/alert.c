@@ -49,9 +49,10 @@ struct alerts {
     struct webhook *webhook;
     int64_t post_at_ms, post_pause_ms, store_at_ms, load_at_ms;
     bool store_busy, closing;
-    struct metric raised[ALERT_RULE_COUNT];
-    char label[ALERT_RULE_COUNT][LABEL_BYTES];
 };
+
+static struct metric m_raised[ALERT_RULE_COUNT]; /* in the order of the rules */
+static char labels[ALERT_RULE_COUNT][LABEL_BYTES];
 
 static struct metric m_undelivered = {.name = "vrs_alerts_undelivered",
                                       .help = "Raised alerts that a channel has not taken yet",
@@ -312,7 +313,7 @@ static void raise_one(struct alerts *a, const struct alert_told *t) {
     struct outgoing *o = calloc(1, sizeof *o);
     bool over = t->kind == ALERT_OVER;
     bool critical = strcmp(t->rule->severity, "critical") == 0;
-    metric_add(&a->raised[t->rule - a->rules.rule], over ? 0 : 1);
+    metric_add(&m_raised[t->rule - a->rules.rule], over ? 0 : 1);
     log_event(over       ? LOG_INFO
               : critical ? LOG_ERROR
                          : LOG_WARN,
@@ -480,14 +481,14 @@ static void on_turn(evutil_socket_t fd, short what, void *arg) {
     take_all(arg);
 }
 
-static void make_metrics(struct alerts *a) {
+static void make_metrics(const struct alerts *a) {
     for (size_t i = 0; i < ALERT_RULE_COUNT; i++) {
-        (void)snprintf(a->label[i], sizeof a->label[i], "rule=\"%s\"", a->rules.rule[i].name);
-        a->raised[i].name = "vrs_alerts_total";
-        a->raised[i].help = "Alerts raised";
-        a->raised[i].label = a->label[i];
-        a->raised[i].type = METRIC_COUNTER;
-        metric_register(&a->raised[i]);
+        (void)snprintf(labels[i], sizeof labels[i], "rule=\"%s\"", a->rules.rule[i].name);
+        m_raised[i].name = "vrs_alerts_total";
+        m_raised[i].help = "Alerts raised";
+        m_raised[i].label = labels[i];
+        m_raised[i].type = METRIC_COUNTER;
+        metric_register(&m_raised[i]);
     }
     metric_register(&m_undelivered);
     metric_register(&m_failed);
@@ -521,10 +522,8 @@ enum vrs_err alerts_open(struct server *s, struct alerts **out, struct vrs_fault
     return e;
 }
 
-/* What is in the pool finishes there and still names the struct, and any thread may note until the
- * pool is closed: so struct and pointer stay.  What was not told is in the registry. */
-void alerts_close(struct alerts **ap) {
-    struct alerts *a = *ap;
+/* What was not told is in the registry. */
+void alerts_close(struct alerts *a) {
     if (a == NULL)
         return;
     if (a->timer != NULL && a->wake != NULL)
@@ -534,4 +533,21 @@ void alerts_close(struct alerts **ap) {
     if (a->timer != NULL)
         event_free(a->timer);
     a->timer = NULL;
+}
+
+void alerts_free(struct alerts **ap) {
+    struct alerts *a = *ap;
+    if (a == NULL)
+        return;
+    if (a->wake != NULL)
+        event_free(a->wake);
+    while (a->queue != NULL) {
+        struct outgoing *o = a->queue;
+        a->queue = o->next;
+        free(o);
+    }
+    alert_table_close(&a->table);
+    (void)pthread_mutex_destroy(&a->lock);
+    free(a);
+    *ap = NULL;
 }

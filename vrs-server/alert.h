@@ -23,8 +23,9 @@ struct alert_rules;
 /* Reads data/alerts.json and opens the channels; loop thread, like all calls but alert_note and
  * alert_state. */
 VRS_CHECK enum vrs_err alerts_open(struct server *s, struct alerts **out, struct vrs_fault *fault);
-/* Before the pool is closed. The struct stays: threads may still note. */
-void alerts_close(struct alerts **a);
+/* Before the pool is closed: jobs and threads still name the struct.  Then, when it is: alerts_free. */
+void alerts_close(struct alerts *a);
+void alerts_free(struct alerts **a);
 /* Kept alerts whose subject begins with `prefix`, raised in [from_ms, to_ms), by rule in the order of
  * the rules.  Inside the registry's transaction. */
 VRS_CHECK enum vrs_err alerts_count(struct partition *registry, const struct alert_rules *rules,

@@ -349,8 +349,9 @@ static void close_parts(struct server *s) {
     sessions_close(&s->sessions);
     refusals_close(&s->refusals);
     conditions_close(&s->conditions);
-    alerts_close(&s->alerts);
+    alerts_close(s->alerts);
     pool_close(&s->pool); /* finishes what is queued */
+    alerts_free(&s->alerts);
     statistics_close(&s->statistics);
     rotations_close(&s->rotations);
     terminal_list_close(&s->terminals);

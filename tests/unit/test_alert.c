@@ -17,6 +17,7 @@
 #include "lib/http.h"
 #include "lib/json.h"
 #include "lib/log.h"
+#include "lib/metric.h"
 #include "tests/lib/stand.h"
 #include "vrs-server/alert.h"
 #include "vrs-server/alert_rules.h"
@@ -302,10 +303,9 @@ static void start(void) {
 }
 
 static void end(void) {
-    alerts_close(&server.alerts);
+    alerts_close(server.alerts);
     pool_close(&server.pool);
-    free(server.alerts); /* the struct stays until the process ends: here it ends */
-    server.alerts = NULL;
+    alerts_free(&server.alerts);
 }
 
 static int out_set_up(void **state) {
@@ -415,6 +415,18 @@ static bool one_mail(void) {
     return mails() == 1;
 }
 
+/* The answer was heard and is kept. */
+static bool nothing_undelivered(void) {
+    static int turns;
+    struct buffer text;
+    buffer_init(&text, 1 << 16);
+    metric_write(&text);
+    bool none = strstr(buffer_cstr(&text), "vrs_alerts_undelivered 0") != NULL;
+    buffer_fini(&text);
+    turns = none ? turns + 1 : 0;
+    return turns > 10;
+}
+
 static void an_undelivered_one_survives(void **state) {
     (void)state;
     answer_status = 500;
@@ -427,6 +439,7 @@ static void an_undelivered_one_survives(void **state) {
     start();
     fail_logins("user a"); /* still quiet: the earlier run has told it */
     assert_true(until(one_everywhere));
+    assert_true(until(nothing_undelivered)); /* else it would be told again, with its id */
     end();
     start(); /* delivered: not again */
     alert_note(&server, "log_break", "131032");
