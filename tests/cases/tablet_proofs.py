@@ -15,7 +15,7 @@ import subprocess
 
 from case import (FUJISAWA, MINATO, doses_of, equal, inquiry, ok, one, post_dose, run, skip)
 
-UID = {"vrs-number": 63001, "vrs-server": 63002, "tablet-api": 63003}
+UID = {"vrs-number": 63001, "vrs-server": 63002, "tablet-api": 63003, "vrs-signer": 63004}
 EPERM, EACCES, EBADF = 1, 13, 9
 
 
@@ -86,6 +86,14 @@ def uids(stack):
                        ("the tablet side's TLS key", stack.path("pki", "tablet-api.key"))):
         equal(as_uid(UID["vrs-server"], open_read(path)), f"errno {EACCES}",
               f"N1 vrs-server's uid cannot open {what}: EACCES")
+    for name in ("tablet-api", "vrs-server"):
+        for what, path in (("the signer's memory", stack.path("vrs-signer")),
+                           ("the log key", stack.path("signer-keys", "log-1.key")),
+                           ("the tablets' authority", stack.path("signer-keys", "ca-tablets.key"))):
+            equal(as_uid(UID[name], open_read(path)), f"errno {EACCES}",
+                  f"N1 {name}'s uid cannot open {what}: EACCES")
+    got = as_uid(UID["tablet-api"], connect_unix(stack.path("sock", "signer.sock")))
+    ok(got in (f"errno {EACCES}", "closed"), "N1 tablet-api's uid cannot talk to vrs-signer", got)
     got = as_uid(UID["tablet-api"], connect_unix(stack.path("sock", "number.sock")))
     ok(got in (f"errno {EACCES}", "closed"), "N1 tablet-api's uid cannot talk to vrs-number", got)
     equal(as_uid(UID["vrs-number"], open_read(file)), "opened", "N1 control: its owner can open it")
@@ -376,7 +384,7 @@ def main(stack):
     if platform.machine() != "x86_64":
         skip("N2 N3 from inside", "written for x86_64")
         return
-    for folder in ("vrs-number", "kek-number", "vrs-server", "kek", "tablet-api", "pki"):
+    for folder in ("vrs-number", "kek-number", "vrs-signer", "signer-keys", "vrs-server", "kek", "tablet-api", "pki"):
         for at, folders, files in os.walk(stack.path(folder)):
             for name in [".", *folders, *files]:
                 os.chown(os.path.join(at, name), 0, 0)
