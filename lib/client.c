@@ -161,7 +161,8 @@ static bool set_common(struct flight *f) {
     struct curl_blob ca = blob(&c->ca), cert = blob(&c->cert), key = blob(&c->key);
     bool ok = curl_easy_setopt(h, CURLOPT_PRIVATE, f) == CURLE_OK;
 
-    ok = ok && curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, c->plain ? "http" : "https") == CURLE_OK &&
+    ok = ok &&
+         curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, c->plain ? "http" : "https") == CURLE_OK &&
          curl_easy_setopt(h, CURLOPT_PROXY, "") == CURLE_OK &&
          curl_easy_setopt(h, CURLOPT_NOPROXY, "*") == CURLE_OK &&
          curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
