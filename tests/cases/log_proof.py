@@ -356,6 +356,27 @@ def alerts_of(stack, rule):
                for line in open(stack.path("log", "vrs-server.log")))
 
 
+def restored(stack, tablet):
+    """The same by the operator's command: a new epoch says so, and is signed."""
+    coupons = people(stack, 4)
+    stack.command("backup", municipality_code=MINATO, name="before")
+    doses = [reading(c) for c in coupons]
+    kept = [tablet.post("/v1/doses", d, key=True).json for d in doses[:3]]
+    stack.command("restore", municipality_code=MINATO, name="before")
+    fresh = tablet.post("/v1/doses", doses[3], key=True).json
+    fresh = receipt_of(tablet, fresh["receipt_id"])
+    known = keys(stack)
+    ok(check.holds(fresh, doses[3], known) and fresh["proof"]["epoch"] != kept[0]["proof"]["epoch"],
+       "C78: after a restore proofs are of a new epoch of the log", fresh)
+    ok(all(check.holds(r, d, known) and tablet.get(f"/v1/doses/{r['receipt_id']}").json == r
+           for r, d in zip(kept, doses)),
+       "C78: what was proven before it is told and holds as before")
+    seen = until(lambda: (lambda p: p if p[-1]["epoch"] == fresh["proof"]["epoch"] else None)(
+        public(stack, f"/v1/log/checkpoints/{MINATO}")[1]["checkpoints"]))
+    ok(seen and kept[0]["proof"]["epoch"] in {c["epoch"] for c in seen},
+       "C78: the second place has both epochs")
+
+
 # ---- another key
 
 
@@ -383,6 +404,7 @@ def main(stack):
     away(stack, tablet)
     forger(stack, tablet, receipt)
     both_places(stack)
+    restored(stack, tablet)
     rotation(stack, tablet, receipt, dose)
     fork(stack, tablet)
     m = metrics(stack)
