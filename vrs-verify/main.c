@@ -9,10 +9,12 @@ enum { MAX_PATHS = 4096 };
 static const char usage[] =
     "usage: vrs-verify log EXPORT.ndjson ... --key LOG.pub ... [--checkpoint FILE ...]\n"
     "       vrs-verify receipt RECEIPT.json --key LOG.pub ...\n"
+    "       vrs-verify entries LIST.ndjson --key LOG.pub ...\n"
     "\n"
     "  EXPORT      GET /v1/access-log/export; several files go on from one another\n"
     "  --key       public keys of the log: the answer of /v1/log/keys, or 64 hex digits each\n"
     "  --checkpoint  signed heads that were kept elsewhere: as published, or a receipt\n"
+    "  LIST        who looked at a person, with proofs: GET /v1/residents/{id}/access-log\n"
     "  RECEIPT     the answer to a dose with the fields that were posted (docs/proof.md)\n"
     "\n"
     "exit 0: nothing wrong / 異常なし   1: something is / 異常あり   2: usage\n";
@@ -21,11 +23,12 @@ int main(int argc, char **argv) {
     static struct verifier v;
     static char *paths[MAX_PATHS];
     size_t count = 0;
-    if (argc < 3 || (strcmp(argv[1], "log") != 0 && strcmp(argv[1], "receipt") != 0)) {
+    bool log = argc > 1 && strcmp(argv[1], "log") == 0, good = true;
+    bool receipt = argc > 1 && strcmp(argv[1], "receipt") == 0;
+    if (!log && !receipt && (argc < 2 || strcmp(argv[1], "entries") != 0)) {
         (void)fputs(usage, stderr);
         return 2;
     }
-    bool log = strcmp(argv[1], "log") == 0, good = true;
     for (int i = 2; i < argc && good; i++) {
         bool key = strcmp(argv[i], "--key") == 0;
         bool checkpoint = strcmp(argv[i], "--checkpoint") == 0;
@@ -42,8 +45,10 @@ int main(int argc, char **argv) {
     }
     if (log)
         verify_log(&v, paths, count);
-    else
+    else if (receipt)
         verify_receipt(&v, paths[0]);
+    else
+        verify_entries(&v, paths[0]);
     if (v.bad == 0)
         say_good("検証の結果、異常はありません。", "Verified: nothing is wrong.");
     free(v.points);

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import urllib.request
 
-from case import BUILD, FUJISAWA, MINATO, access_log, equal, ok, problem, register, resident, run, until
+from case import BUILD, FUJISAWA, MINATO, access_log, equal, ok, one, problem, register, resident, run, until
 
 FILL = 300  # entries beyond a whole tile
 
@@ -41,10 +41,10 @@ class Outsider:
             f.write(content if isinstance(content, str) else json.dumps(content))
         return self.path(name)
 
-    def verify(self, *exports, checkpoint=None):
+    def verify(self, *exports, checkpoint=None, what="log"):
         """(exit status, what it says)"""
         more = ["--checkpoint", checkpoint] if checkpoint else []
-        done = subprocess.run([os.path.join(BUILD, "bin", "vrs-verify"), "log", *exports, "--key",
+        done = subprocess.run([os.path.join(BUILD, "bin", "vrs-verify"), what, *exports, "--key",
                                self.path("log.pub"), *more], capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
@@ -119,6 +119,20 @@ def exports(stack, chief, out):
         problem(chief.get("/v1/access-log/export" + query), 422, "bad_field",
                 f"an export of {query} is refused")
     return whole, lines
+
+
+def person(chief, out, resident_id):
+    """The list that a person takes home."""
+    lines = chief.get(f"/v1/residents/{resident_id}/access-log",
+                      headers={"Accept": "application/x-ndjson"}).body.decode()
+    status, said = out.verify(out.keep("mine.ndjson", lines), what="entries")
+    ok(status == 0 and '"proof"' in lines, "C67: a person's list proves each of its entries", said)
+    entry = json.loads(lines.splitlines()[0])
+    for name, change in (("sequence", 1), ("commitment", "ab" * 32)):
+        status, said = out.verify(out.keep("mine.ndjson", dict(entry, **{name: change})),
+                                  what="entries")
+        ok(status == 1 and "does not verify" in said, f"C67: with another {name} it does not hold",
+           said)
 
 
 def rights(stack, chief, out):
@@ -410,6 +424,7 @@ def main(stack):
     chief = stack.staff(MINATO, "minato-approver")
     whole, lines = exports(stack, chief, out)
     spoil_exports(out, lines)
+    person(chief, out, one(chief, coupon_number=coupons[0])["resident_id"])
     rights(stack, chief, out)
     chief = restored(stack, stack.staff(MINATO, "minato-approver"), out)
     for _ in range(30):
