@@ -183,7 +183,7 @@ static enum vrs_err read_month(const char *text, struct report *r) {
     (void)snprintf(r->month, sizeof r->month, "%.7s", day);
     const struct civil_date in_next = {first.days + 31};
     clock_format_date(in_next, day);
-    memcpy(day + 8, "01", 2);
+    memcpy(day + 8, "01", sizeof "01");
     struct civil_date next;
     e = clock_parse_date(day, &next);
     const int64_t day_ms = 86400000, japan_ms = 9 * 3600000;

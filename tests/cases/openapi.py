@@ -455,6 +455,8 @@ def log_reviews(stack):
     c.post("/v1/log-reviews", body, key=True)
     c.post("/v1/log-reviews", dict(body, result="irregularity"), key=True)
     c.get("/v1/log-reviews")
+    c.get("/v1/operation-report")
+    c.get("/v1/operation-report?month=2021-4")
     for accept in ("text/csv", "application/json"):
         c.get("/v1/access-log?act=resident.&from=2021-04-12", headers={"Accept": accept})
     c.get("/v1/access-log?from=x")
