@@ -9,7 +9,7 @@
 #include "vrs-server/account_act.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
-#include "vrs-server/login.h"
+#include "vrs-server/logins.h"
 #include "vrs-server/password_rule.h"
 
 struct filing {

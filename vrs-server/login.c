@@ -1,168 +1,18 @@
 #include "vrs-server/login.h"
 
-#include <event2/event.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/log.h"
-#include "lib/metric.h"
-#include "lib/throttle.h"
 #include "lib/tls.h"
-#include "lib/worker.h"
 #include "vrs-server/account.h"
+#include "vrs-server/logins.h"
 #include "vrs-server/request.h"
 #include "vrs-server/totp.h"
 
-enum {
-    HASHERS = 2, /* argon2id takes 19 MiB and 30 ms: at most two at once */
-    HASH_QUEUE = 32,
-    TRIES = 10,         /* failed log-ins of one account or terminal … */
-    SOURCE_TRIES = 100, /* … and of one address, behind which a town hall may stand … */
-    WINDOW_MS = 300000, /* … in five minutes */
-    THROTTLE_NAMES = 16384,
-    DAY_MS = 86400000,
-};
-
-struct logins {
-    struct server *server;
-    struct worker *hasher[HASHERS];
-    unsigned turn;
-    struct throttle *tries, *source_tries;
-};
-
-static struct metric m_hashes = {.name = "vrs_password_hashes_total",
-                                 .help = "Passwords hashed for log-ins",
-                                 .type = METRIC_COUNTER,
-                                 .registered = ATOMIC_FLAG_INIT};
-static struct metric m_throttled = {.name = "vrs_logins_throttled_total",
-                                    .help = "Log-ins refused before hashing",
-                                    .type = METRIC_COUNTER,
-                                    .registered = ATOMIC_FLAG_INIT};
-
-enum vrs_err logins_open(struct server *server, struct logins **out) {
-    struct logins *l = calloc(1, sizeof *l);
-    *out = l;
-    if (l == NULL)
-        return ERR_MEMORY;
-    l->server = server;
-    l->tries = throttle_open(THROTTLE_NAMES, TRIES, WINDOW_MS);
-    l->source_tries = throttle_open(THROTTLE_NAMES, SOURCE_TRIES, WINDOW_MS);
-    enum vrs_err e = l->tries != NULL && l->source_tries != NULL ? VRS_OK : ERR_MEMORY;
-    for (size_t i = 0; i < HASHERS && e == VRS_OK; i++)
-        e = worker_open(server->base, "argon2", HASH_QUEUE, NULL, NULL, &l->hasher[i]);
-    metric_register(&m_hashes);
-    metric_register(&m_throttled);
-    return e;
-}
-
-void logins_close(struct logins **lp) {
-    struct logins *l = *lp;
-    if (l == NULL)
-        return;
-    for (size_t i = 0; i < HASHERS; i++) {
-        if (l->hasher[i] != NULL)
-            worker_close(&l->hasher[i]);
-    }
-    throttle_close(&l->tries);
-    throttle_close(&l->source_tries);
-    free(l);
-    *lp = NULL;
-}
-
-static void run_plain_hash(struct worker_job *job) {
-    struct login_hash *h = (struct login_hash *)job;
-    h->err = crypto_password_hash(h->password, h->hash);
-}
-
-enum vrs_err logins_hash(struct logins *l, struct login_hash *h) {
-    h->job.run = run_plain_hash;
-    return worker_submit(l->hasher[l->turn++ % HASHERS], &h->job);
-}
-
-struct account_reading {
-    struct pool_job job; /* first */
-    struct vrs_fault fault;
-    bool over;
-};
-
-static enum vrs_err reading_run(struct pool_job *job, struct partition *registry) {
-    struct account_reading *r = (struct account_reading *)job;
-    memset(&r->fault, 0, sizeof r->fault);
-    return accounts_check(registry, &r->fault);
-}
-
-static void reading_over(struct pool_job *job) {
-    ((struct account_reading *)job)->over = true;
-}
-
-enum vrs_err logins_check_accounts(struct server *s, struct vrs_fault *fault) {
-    struct account_reading r = {.job = {.run = reading_run, .done = reading_over}};
-    memcpy(r.job.municipality, REGISTRY, sizeof r.job.municipality);
-    enum vrs_err e = pool_submit(s->pool, &r.job);
-    while (e == VRS_OK && !r.over)
-        (void)event_base_loop(s->base, EVLOOP_ONCE);
-    if (e == VRS_OK)
-        e = r.job.err;
-    if (e == ERR_NOT_FOUND) /* the first start: there is none */
-        return VRS_OK;
-    if (e == ERR_CONFIG)
-        *fault = r.fault;
-    else if (e != VRS_OK)
-        *fault = r.job.fault;
-    return e;
-}
-
-const char *login_home(const char *municipality) {
-    return municipality[0] != '\0' ? municipality : REGISTRY;
-}
-
-/* --- throttling: a try counts from its start, so that many at once are no more than one after the
- * other, and is taken back when it was no failure --- */
-
-/* Each kind of name apart: a log-in as somebody called like another town's terminal must not lock
- * that terminal out. */
-struct names {
-    char account[96], terminal[96], source[96];
-};
-
-static struct names names_of(struct inside_request *in, const char *user) {
-    struct names n = {0};
-    (void)snprintf(n.account, sizeof n.account, "account %s", user);
-    (void)snprintf(n.terminal, sizeof n.terminal, "terminal %s", http_tls_peer(in->rq)->name);
-    (void)snprintf(n.source, sizeof n.source, "source %s", http_peer_address(in->rq));
-    return n;
-}
-
-static bool allowed(struct logins *l, const struct names *n, int64_t *retry_ms) {
-    return throttle_allows(l->tries, n->account, retry_ms) &&
-           throttle_allows(l->tries, n->terminal, retry_ms) &&
-           throttle_allows(l->source_tries, n->source, retry_ms);
-}
-
-static void count(struct inside_request *in, const char *user,
-                  void (*how)(struct throttle *t, const char *name)) {
-    struct logins *l = in->server->logins;
-    const struct names n = names_of(in, user);
-    how(l->tries, n.account);
-    how(l->tries, n.terminal);
-    how(l->source_tries, n.source);
-}
-
-void logins_clear_throttle(struct logins *l, const char *user) {
-    char name[96];
-    (void)snprintf(name, sizeof name, "account %s", user);
-    throttle_clear(l->tries, name);
-}
-
-static void say_when(struct inside_request *in, int64_t retry_ms) {
-    char after[24];
-    (void)snprintf(after, sizeof after, "%lld", (long long)((retry_ms + 999) / 1000));
-    http_set_header(in->rq, "Retry-After", after);
-    metric_add(&m_throttled, 1);
-}
+static const int64_t day_ms = 86400000;
 
 /* --- one log-in, or one act with the own account --- */
 
@@ -209,8 +59,7 @@ static enum vrs_err submit_hash(struct logins *l, struct login *login,
                                 void (*done)(struct worker_job *job)) {
     login->hash_job.run = run;
     login->hash_job.done = done;
-    return worker_submit(l->hasher[l->turn++ % HASHERS], &login->hash_job) == VRS_OK ? VRS_OK
-                                                                                     : ERR_BUSY;
+    return logins_submit(l, &login->hash_job);
 }
 
 static enum vrs_err look_up(struct inside_request *in, struct partition *registry) {
@@ -223,8 +72,7 @@ static enum vrs_err look_up(struct inside_request *in, struct partition *registr
 static void run_verify(struct worker_job *job) {
     struct login *login = (struct login *)job;
     login->verdict =
-        crypto_password_verify(login->password, login->known ? login->account.password_hash : NULL);
-    metric_add(&m_hashes, 1);
+        logins_verify(login->password, login->known ? login->account.password_hash : NULL);
 }
 
 /* --- the log-in's last steps --- */
@@ -278,7 +126,7 @@ static enum vrs_err take_rules(struct inside_request *in, struct partition *p) {
     struct session *s = &in->session;
     enum vrs_err e = session_rules_read(p, &s->rules);
     int64_t age_ms = clock_now_ms() - login->account.password_ms;
-    bool old = s->rules.password_days > 0 && age_ms > s->rules.password_days * DAY_MS;
+    bool old = s->rules.password_days > 0 && age_ms > s->rules.password_days * day_ms;
     s->limited = login->account.must_change || old ? ERR_PASSWORD_OLD : VRS_OK;
     return e;
 }
@@ -318,7 +166,7 @@ static void finish(struct inside_request *in) {
             login->verdict = ERR_FORBIDDEN;
     }
     if (login->verdict != ERR_BAD_LOGIN)
-        count(in, login->user, throttle_take_back);
+        logins_take_back(in, login->user);
     if (login->verdict != VRS_OK)
         log_event(LOG_WARN, "session.refused", LF_STR("terminal", peer->name),
                   LF_ERR(login->verdict));
@@ -369,7 +217,7 @@ static void admitted(struct inside_request *in) {
         finish(in);
         return;
     }
-    count(in, login->user, throttle_take_back);
+    logins_take_back(in, login->user);
     wipe(login);
     in->act = "session.open";
     inside_refuse_stranger(in, http_tls_peer(in->rq), login->user, in->job.err, REFUSALS_A_WINDOW);
@@ -409,7 +257,7 @@ static void looked_up(struct inside_request *in) {
         e = submit_hash(in->server->logins, login, run_verify, verified);
     if (e == VRS_OK)
         return;
-    count(in, login->user, throttle_take_back);
+    logins_take_back(in, login->user);
     wipe(login);
     in->act = "session.open";
     inside_refuse_stranger(in, http_tls_peer(in->rq), login->user, e, REFUSALS_A_WINDOW);
@@ -419,7 +267,6 @@ void session_login(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     const struct tls_peer *peer = http_tls_peer(rq);
     const char *user = NULL, *password = NULL, *code = NULL;
-    int64_t retry_ms = 0;
     const struct json_field fields[] = {
         JF_STR("user_id", true, sizeof((struct login *)0)->user - 1, &user),
         JF_STR("password", true, PASSWORD_MAX_BYTES, &password),
@@ -431,11 +278,8 @@ void session_login(struct http_request *rq) {
     if (e == VRS_OK && login == NULL)
         e = ERR_MEMORY;
     /* Throttled before any hashing, the same for known and unknown users. */
-    const struct names names = names_of(in, e == VRS_OK ? user : "");
-    if (e == VRS_OK && !allowed(in->server->logins, &names, &retry_ms)) {
-        say_when(in, retry_ms);
+    if (e == VRS_OK && !logins_allow(in, user))
         e = ERR_TOO_MANY;
-    }
     if (e != VRS_OK) {
         in->act = "session.open";
         /* The first of a window is an entry, the others are counted in its successor. */
@@ -449,7 +293,7 @@ void session_login(struct http_request *rq) {
     INSIDE_COPY(login->password, password);
     INSIDE_COPY(login->code, code);
     login->epoch = sessions_epoch(in->server->sessions);
-    count(in, user, throttle_count);
+    logins_count(in, user);
     inside_step(in, REGISTRY, 0, look_up, looked_up);
 }
 
@@ -531,7 +375,7 @@ static void own_verified(struct worker_job *job) {
     struct login *login = (struct login *)job;
     struct inside_request *in = login->in;
     if (login->verdict != ERR_BAD_LOGIN)
-        count(in, login->user, throttle_take_back);
+        logins_take_back(in, login->user);
     if (login->verdict != VRS_OK)
         own_end(in, login->verdict);
     else
@@ -551,19 +395,15 @@ static void own_looked_up(struct inside_request *in) {
     if (e == VRS_OK)
         e = submit_hash(in->server->logins, login, own_run, own_verified);
     if (e != VRS_OK) {
-        count(in, login->user, throttle_take_back);
+        logins_take_back(in, login->user);
         own_end(in, e);
     }
 }
 
 static void own_start(struct inside_request *in, struct login *login, enum vrs_err e) {
-    int64_t retry_ms = 0;
-    const struct names names = names_of(in, in->session.user);
     in->purpose = "operation";
-    if (e == VRS_OK && !allowed(in->server->logins, &names, &retry_ms)) {
-        say_when(in, retry_ms);
+    if (e == VRS_OK && !logins_allow(in, in->session.user))
         e = ERR_TOO_MANY;
-    }
     if (e != VRS_OK) {
         if (login != NULL)
             wipe(login);
@@ -573,7 +413,7 @@ static void own_start(struct inside_request *in, struct login *login, enum vrs_e
     login->in = in;
     in->own = login;
     INSIDE_COPY(login->user, in->session.user);
-    count(in, login->user, throttle_count);
+    logins_count(in, login->user);
     inside_step(in, REGISTRY, 0, look_up, own_looked_up);
 }
 

@@ -30,7 +30,7 @@
 #include "vrs-server/line_out.h"
 #include "vrs-server/log_keep.h"
 #include "vrs-server/log_rule.h"
-#include "vrs-server/login.h"
+#include "vrs-server/logins.h"
 #include "vrs-server/password_rule.h"
 #include "vrs-server/permit.h"
 #include "vrs-server/policy.h"

@@ -11,6 +11,7 @@
 #include "lib/tls.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/login.h"
+#include "vrs-server/logins.h"
 #include "vrs-server/policy.h"
 #include "vrs-server/request.h"
 #include "vrs-server/routes.h"

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/log.h"
+#include "lib/text.h"
 #include "partitions/claim.h"
 #include "partitions/person.h"
 #include "partitions/tally.h"
@@ -108,17 +108,20 @@ struct collect {
     void *arg;
 };
 
+/* "doses/2021-07-01/1/comirnaty" */
 static enum vrs_err add_tally(const char *name, int64_t n, void *arg) {
     struct collect *c = arg;
-    char date[11], key[KEY_BYTES], product[40];
-    int turn;
-    if (sscanf(name, "doses/%10[0-9-]/%d/%39s", date, &turn, product) != 3)
+    char key[KEY_BYTES];
+    const char *date = name + strlen("doses/"), *turn = strchr(date, '/');
+    const char *product = turn != NULL ? strchr(turn + 1, '/') : NULL;
+    if (product == NULL || turn - date != 10 || product - turn > 4)
         return VRS_OK;
-    (void)snprintf(key, sizeof key, "date/%s/%d", date, turn);
+    int turn_len = (int)(product - turn);
+    (void)snprintf(key, sizeof key, "date/%.10s%.*s", date, turn_len, turn);
     counts_add(&c->page, key, n);
-    (void)snprintf(key, sizeof key, "product/%s/%d", product, turn);
+    (void)snprintf(key, sizeof key, "product%.40s%.*s", product, turn_len, turn);
     counts_add(&c->page, key, n);
-    (void)snprintf(key, sizeof key, "prefecture//%d", turn);
+    (void)snprintf(key, sizeof key, "prefecture/%.*s", turn_len, turn);
     counts_add(&c->page, key, n);
     return VRS_OK;
 }
@@ -323,9 +326,12 @@ static enum vrs_err answer_run(struct inside_request *in, struct partition *p) {
         char key[KEY_BYTES];
         (void)snprintf(key, sizeof key, "%s", l->cell[i].key);
         char *turn = strrchr(key, '/');
+        const char *digits = turn + 1;
+        uint64_t number = 0;
+        (void)text_u64(&digits, 99, &number);
         *turn = '\0';
         (void)json_array_append_new(cells, json_pack("{s:s,s:i,s:o}", "key", key, "dose_number",
-                                                     atoi(turn + 1), "count", shown(l, i, hidden)));
+                                                     (int)number, "count", shown(l, i, hidden)));
     }
     enum vrs_err e = inside_log(in, p, NULL, NULL, 0, l->cells, "ok", l->by);
     const char *scope = l->scope[0] == '\0'           ? in->session.municipality

@@ -9,7 +9,7 @@
 #include "vrs-server/account_act.h"
 #include "vrs-server/handlers.h"
 #include "vrs-server/line_out.h"
-#include "vrs-server/login.h"
+#include "vrs-server/logins.h"
 
 enum { REVIEW_DAYS = 365, LEAVERS_MAX = 2000 };
 
