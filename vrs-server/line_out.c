@@ -421,13 +421,14 @@ static const char *place_of(const struct line_out *l, const struct line_entry *e
 
 static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     struct sorter *s = arg;
+    const uint64_t seq = e->seq;
     const char *place = place_of(s->line, e);
     if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
         metric_add(&unreadable, 1);
         alert_note(s->line->server, "line_unreadable", "tablet-api");
         s->count++;
-        s->last_seq = e->seq > s->last_seq ? e->seq : s->last_seq;
+        s->last_seq = seq > s->last_seq ? seq : s->last_seq;
         return VRS_OK;
     }
     struct batch *b = batch_for(s, place);
@@ -456,8 +457,8 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     b->entry[b->count] = *e;
     b->entry[b->count++].sealed = sealed;
     s->count++;
-    if (e->seq > s->last_seq)
-        s->last_seq = e->seq;
+    if (seq > s->last_seq)
+        s->last_seq = seq;
     return VRS_OK;
 }
 

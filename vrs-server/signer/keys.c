@@ -59,7 +59,7 @@ static enum vrs_err find(const char *dir, unsigned long numbers[SIGNER_MAX_KEYS]
 }
 
 enum vrs_err log_keys_read(const char *dir, struct log_keys *out, struct vrs_fault *fault) {
-    unsigned long number[SIGNER_MAX_KEYS];
+    unsigned long number[SIGNER_MAX_KEYS] = {0};
     uint8_t signature[CRYPTO_SIGNATURE_BYTES];
     char path[600];
     memset(out, 0, sizeof *out);
