@@ -54,6 +54,7 @@ VRS_CHECK enum vrs_err imports_erase(struct partition *p, struct erased *x);
 /* inquiries.c */
 void inquiries_ask(struct http_request *rq);
 void inquiries_get(struct http_request *rq);
+/* inquiry_take_over.c */
 void inquiries_take_over(struct http_request *rq);
 /* inquiry_sweep.c */
 void inquiries_sweep(struct server *server); /* every minute: results whose time has come */

@@ -28,6 +28,43 @@ const char *inquiry_result_name(enum inquiry_state s) {
     return "pending";
 }
 
+bool inquiry_gone(const struct inquiry *q) {
+    return q->state == INQUIRY_EXPIRED || (q->expires_ms != 0 && q->expires_ms <= clock_now_ms());
+}
+
+enum vrs_err inquiry_answer(struct inside_request *in, const struct inquiry *q) {
+    char id[33];
+    if (q->state == INQUIRY_OPEN)
+        return ERR_IN_PROGRESS;
+    if (q->state == INQUIRY_ABORTED) {
+        (void)snprintf(in->detail_ja, sizeof in->detail_ja,
+                       "照会は途中で中断されました（個人番号は保存されていません）。"
+                       "新しい照会としてやり直してください。");
+        return ERR_CONFLICT;
+    }
+    if (inquiry_gone(q))
+        return ERR_RESULT_GONE;
+    record_id_format(&q->id, id);
+    json_t *o =
+        json_pack("{s:s,s:s,s:s,s:s}", "inquiry_id", id, "result", inquiry_result_name(q->state),
+                  "from_municipality", q->from_municipality, "purpose", q->purpose);
+    if (o == NULL)
+        return ERR_MEMORY;
+    (void)json_object_set_new(o, "asked_at", view_time(q->asked_ms));
+    if (q->state == INQUIRY_MATCH || q->state == INQUIRY_TAKEN_OVER) {
+        json_t *doses = NULL;
+        struct vrs_fault fault = {0};
+        if (json_parse(q->result.data, q->result.len, &doses, &fault) != VRS_OK) {
+            json_decref(o);
+            return ERR_CORRUPT;
+        }
+        (void)json_object_set_new(o, "doses", doses);
+        (void)json_object_set_new(o, "expires_at", view_time(q->expires_ms));
+        (void)json_object_set_new(o, "taken_over", json_boolean(q->state == INQUIRY_TAKEN_OVER));
+    }
+    return inside_json(in, o);
+}
+
 enum vrs_err inquiry_add_provision(struct partition *p, const struct inquiry *q, bool asked_here,
                                    const char *other, const struct person *person, const char *user,
                                    const char *result, uint64_t doses) {

@@ -12,6 +12,10 @@
 enum held_state { HELD = 1, APPROVED = 2, REFUSED = 3 };
 
 const char *inquiry_result_name(enum inquiry_state s);
+/* Past its time a result is gone, whether the sweep has come by or not. */
+bool inquiry_gone(const struct inquiry *q);
+/* What the asker sees of an inquiry. */
+VRS_CHECK enum vrs_err inquiry_answer(struct inside_request *in, const struct inquiry *q);
 VRS_CHECK enum vrs_err inquiry_add_provision(struct partition *p, const struct inquiry *q,
                                              bool asked_here, const char *other,
                                              const struct person *person, const char *user,
