@@ -43,8 +43,8 @@ static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
     s->partition = p;
     s->count = 0;
     enum vrs_err e = number_list(client, job->municipality, see_row, s);
-    for (size_t i = 0; i < s->count && e == VRS_OK; i++)
-        e = number_erase(client, job->municipality, &s->orphan[i]);
+    if (e == VRS_OK && s->count > 0)
+        e = number_erase_many(client, job->municipality, s->orphan, s->count);
     return e == ERR_NOT_FOUND ? VRS_OK : e; /* no number there yet */
 }
 

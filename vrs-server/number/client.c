@@ -296,6 +296,23 @@ enum vrs_err number_erase(struct number_client *c, const char *municipality,
     return ask_one(c, &call);
 }
 
+enum vrs_err number_erase_many(struct number_client *c, const char *municipality,
+                               const struct record_id *rows, size_t count) {
+    enum vrs_err first = VRS_OK;
+    for (size_t at = 0; at < count && first == VRS_OK; at += MANY) {
+        enum vrs_err errs[MANY];
+        struct call call = {.verb = NUMBER_ERASE,
+                            .municipality = municipality,
+                            .rows = rows + at,
+                            .n = count - at < MANY ? count - at : MANY,
+                            .errs = errs};
+        ask(c, &call);
+        for (size_t i = 0; i < call.n && first == VRS_OK; i++)
+            first = errs[i] == ERR_NOT_FOUND ? VRS_OK : errs[i];
+    }
+    return first;
+}
+
 /* A page is read whole before fn sees it, so that fn may use the client. */
 enum vrs_err number_list(struct number_client *c, const char *municipality, number_row_fn *fn,
                          void *arg) {

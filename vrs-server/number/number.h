@@ -119,6 +119,10 @@ VRS_CHECK enum vrs_err number_reveal(struct number_client *c, const char *munici
                                      struct personal_number *out);
 VRS_CHECK enum vrs_err number_erase(struct number_client *c, const char *municipality,
                                     const struct record_id *row);
+/* Many at once: vrs-number looks through its file once for all of them, not for each.  The first
+ * error; a row that is not there is none. */
+VRS_CHECK enum vrs_err number_erase_many(struct number_client *c, const char *municipality,
+                                         const struct record_id *rows, size_t count);
 typedef enum vrs_err number_row_fn(const struct record_id *row, void *arg);
 VRS_CHECK enum vrs_err number_list(struct number_client *c, const char *municipality,
                                    number_row_fn *fn, void *arg);
