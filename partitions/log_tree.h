@@ -44,12 +44,6 @@ void log_tree_forget(struct log_tree *t); /* read anew at the next use */
 
 /* ---- for the log */
 
-void log_row_id(uint64_t seq, struct record_id *out);
-VRS_CHECK enum vrs_err log_leaf(const struct store_index *commitment,
-                                const struct merkle_hash *entry_hash, struct merkle_hash *leaf);
-/* Of a row of TABLE_LOG as it is stored. */
-VRS_CHECK enum vrs_err log_row_leaf(const struct store_row *row, struct merkle_hash *entry_hash,
-                                    struct merkle_hash *leaf);
 VRS_CHECK enum vrs_err log_tree_append(struct partition *p, uint64_t seq,
                                        const struct merkle_hash *leaf);
 void log_tree_epoch_set(struct partition *p); /* the epoch's name was changed in this transaction */
@@ -67,11 +61,22 @@ VRS_CHECK enum vrs_err log_tree_now(struct partition *p, struct log_tree_state *
 VRS_CHECK enum vrs_err log_tree_read(unsigned level, uint64_t index, struct merkle_hash *out,
                                      void *arg);
 
+/* ---- log_tile.c: rows */
+
+void log_row_id(uint64_t seq, struct record_id *out);
+VRS_CHECK enum vrs_err log_leaf(const struct store_index *commitment,
+                                const struct merkle_hash *entry_hash, struct merkle_hash *leaf);
+/* Of a row of TABLE_LOG as it is stored. */
+VRS_CHECK enum vrs_err log_row_leaf(const struct store_row *row, struct merkle_hash *entry_hash,
+                                    struct merkle_hash *leaf);
 /* A stored tile: `count` hashes (1, or LOG_TILE_WIDTH at level 0).  ERR_NOT_FOUND. */
 VRS_CHECK enum vrs_err log_tile_get(struct partition *p, unsigned level, uint64_t index,
                                     struct merkle_hash *out, size_t count);
 VRS_CHECK enum vrs_err log_tile_put(struct partition *p, unsigned level, uint64_t index,
                                     const struct merkle_hash *hashes, size_t count);
+/* The leaves of tile `index` that have rows, from its first on. */
+VRS_CHECK enum vrs_err log_tile_rows(struct partition *p, uint64_t index,
+                                     struct merkle_hash out[LOG_TILE_WIDTH], size_t *count);
 /* The leaves of complete tile `index` from the rows, or from what a purge kept of them. */
 VRS_CHECK enum vrs_err log_tile_leaves(struct partition *p, uint64_t index,
                                        struct merkle_hash out[LOG_TILE_WIDTH]);

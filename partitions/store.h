@@ -35,7 +35,7 @@ enum { STORE_ID_BYTES = 16, STORE_INDEXES = 4, STORE_INDEX_MAX = 32 };
     X(TABLE_INQUIRY, "inquiry", 0)             /* i0 own person id */                              \
     X(TABLE_HELD, "held_inquiry", 0)           /* provider side; i0 person id */                   \
     X(TABLE_PROVISION, "provision", 0)         /* 情報提供等の記録; i0 person id */        \
-    X(TABLE_LOG, "access_log", 0)              /* order = sequence; i0 subject, i1 chain before */ \
+    X(TABLE_LOG, "access_log", 0)              /* order = sequence; i0 subject, i1 commitment */   \
     X(TABLE_LOG_SUBJECT, "access_log_subject", 0) /* i0 subject; order = sequence */               \
     X(TABLE_TALLY, "tally", 0)                    /* sealed counters; id = name hash */            \
     X(TABLE_IMPORT, "import", 0)                  /* i0 content hash, i1 file name */              \
