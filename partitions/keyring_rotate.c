@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buffer.h"
+
 /* The ring in memory must never say more than the file: after a failure the file is read again. */
 static enum vrs_err saved(struct keyring *k, const struct ring *ring, struct vrs_fault *fault) {
     enum vrs_err e = keyring_save(k, ring, fault);
@@ -189,20 +191,25 @@ bool keyring_has_previous_kek(const struct keyring *k) {
     return any;
 }
 
+/* Listed first: `each` may replace the files. */
 void keyring_each(struct keyring *k, void (*each)(const char *municipality, void *arg), void *arg) {
+    struct buffer codes;
     DIR *dir = opendir(k->dir);
-    if (dir == NULL)
-        return;
-    for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+    buffer_init(&codes, BUCKETS * 64);
+    for (const struct dirent *d; dir != NULL && (d = readdir(dir)) != NULL;) {
         char code[7];
         if (strlen(d->d_name) != 11 || strcmp(d->d_name + 6, ".keys") != 0)
             continue;
         memcpy(code, d->d_name, 6);
         code[6] = '\0';
         if (keyring_code_ok(code))
-            each(code, arg);
+            (void)buffer_put(&codes, code, sizeof code);
     }
-    (void)closedir(dir);
+    if (dir != NULL)
+        (void)closedir(dir);
+    for (size_t at = 0; at + 7 <= codes.len; at += 7)
+        each((const char *)codes.data + at, arg);
+    buffer_fini(&codes);
 }
 
 enum vrs_err keyring_open_beside(const struct keyring *k, const char *dir, struct keyring **out,

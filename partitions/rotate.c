@@ -65,7 +65,7 @@ enum vrs_err rotate_get(struct partition *p, enum rotate_what what, enum key_are
     return e;
 }
 
-static enum vrs_err keep(struct partition *p, const struct rotation *what) {
+enum vrs_err rotate_note(struct partition *p, const struct rotation *what) {
     struct record r;
     struct rotation before;
     record_init(&r);
@@ -124,7 +124,7 @@ enum vrs_err rotate_begin(struct partition *p, enum rotate_what what, enum key_a
     }
     if (e == VRS_OK)
         e = count_rows(p, area, &out->total);
-    return e == VRS_OK ? keep(p, out) : e;
+    return e == VRS_OK ? rotate_note(p, out) : e;
 }
 
 /* ---- walking */
@@ -261,5 +261,5 @@ enum vrs_err rotate_step(struct partition *p, struct rotation *r, struct vrs_fau
     }
     if (e == VRS_OK && r->phase == ROTATE_DONE)
         r->ended_ms = clock_now_ms();
-    return e == VRS_OK ? keep(p, r) : e;
+    return e == VRS_OK ? rotate_note(p, r) : e;
 }

@@ -50,6 +50,8 @@ VRS_CHECK enum vrs_err rotate_begin(struct partition *p, enum rotate_what what, 
  * (rotate_index.h): the old key then stays, and the step can be repeated. */
 VRS_CHECK enum vrs_err rotate_step(struct partition *p, struct rotation *r,
                                    struct vrs_fault *fault);
+/* Stores one that is not worked at here: what is known of the numbers' rotation, in vrs-server. */
+VRS_CHECK enum vrs_err rotate_note(struct partition *p, const struct rotation *r);
 const char *rotate_phase_name(enum rotate_phase phase);
 
 #endif

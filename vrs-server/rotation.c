@@ -18,7 +18,6 @@ struct place {
     char code[7];
     unsigned order; /* not begun yet */
     bool of_all;    /* the next one of `all` waits for it */
-    bool destruction_logged;
     int64_t not_before_ms;
 };
 
@@ -189,13 +188,10 @@ static void turn_done(struct pool_job *job) {
     struct place *p = take_first(r);
     int64_t took = clock_mono_us() - t->begun_us;
     r->flying = false;
-    if (job->err == VRS_OK) {
+    if (job->err == VRS_OK)
         p->order &= ~t->turn.order;
-        p->destruction_logged =
-            (p->destruction_logged || t->turn.logged_destruction) && !t->turn.destroyed;
-    } else {
+    else
         turn_failed(r, p, job->err, &job->fault);
-    }
     if (job->err != VRS_OK || t->turn.more || p->order != 0) {
         put_last(r, p);
     } else {
@@ -218,7 +214,6 @@ static void turn_submit(struct rotations *r, struct place *p) {
     (void)snprintf(t->by, sizeof t->by, "%s", r->all.by);
     t->turn.by = t->by;
     t->turn.order = p->order;
-    t->turn.destruction_logged = p->destruction_logged;
     enum vrs_err e = keys_alone ? pool_submit_exclusive(r->server->pool, &t->job, true)
                                 : pool_submit(r->server->pool, &t->job);
     r->flying = e == VRS_OK;

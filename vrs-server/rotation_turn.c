@@ -47,6 +47,18 @@ static enum vrs_err numbers(struct server *s, unsigned worker, const char *code,
     return e == ERR_NOT_FOUND || e == ERR_NO_SUCH_MUNICIPALITY ? VRS_OK : e;
 }
 
+/* What is wanted of vrs-number stands here first, so that it may be away. */
+static enum vrs_err want_numbers(struct partition *p, enum rotate_what what, const char *by) {
+    struct rotation r;
+    enum vrs_err e = rotate_get(p, what, KEY_NUMBERS, &r);
+    if ((e == VRS_OK && r.phase != ROTATE_DONE) || (e != VRS_OK && e != ERR_NOT_FOUND))
+        return e;
+    r = (struct rotation){
+        .what = what, .area = KEY_NUMBERS, .phase = ROTATE_PREPARED, .begun_ms = clock_now_ms()};
+    (void)snprintf(r.by, sizeof r.by, "%s", by);
+    return rotate_note(p, &r);
+}
+
 enum vrs_err rotation_begin(struct server *s, unsigned worker, struct partition *p, unsigned order,
                             const char *by) {
     struct number_rotation n;
@@ -56,7 +68,7 @@ enum vrs_err rotation_begin(struct server *s, unsigned worker, struct partition 
         if (!(order & kinds[i].order))
             continue;
         e = kinds[i].key_area == KEY_NUMBERS
-                ? numbers(s, worker, partition_code(p), kinds[i].what, by, &n)
+                ? want_numbers(p, kinds[i].rotate, by)
                 : rotate_begin(p, kinds[i].rotate, kinds[i].key_area, by, &r);
     }
     if (e == VRS_OK && (order & ROTATE_KEKS))
@@ -126,35 +138,54 @@ static enum vrs_err records_step(struct partition *p, struct rotation_turn *t,
     return VRS_OK;
 }
 
-/* vrs-server logs before it asks: a number key is destroyed in the turn after the one that said it.
- */
+/* What vrs-number said of it, kept here with our own phase. */
+static void take_over(struct rotation *known, const struct rotation *said) {
+    struct rotation before = *known;
+    *known = *said;
+    known->what = before.what;
+    known->area = KEY_NUMBERS;
+    known->begun_ms = before.begun_ms;
+    memcpy(known->by, before.by, sizeof known->by);
+    known->phase = said->phase == 0                 ? ROTATE_DONE /* it has no numbers */
+                   : said->phase == ROTATE_PREPARED ? ROTATE_WALKING
+                                                    : said->phase;
+}
+
+/* At most one step.  vrs-server logs before it asks: a number key is destroyed in the turn after the
+ * one that stored that it is clean, with the entry. */
+static enum vrs_err number_step(struct server *s, unsigned worker, struct partition *p,
+                                struct rotation *known) {
+    static const char *const orders[] = {
+        [ROTATE_PREPARED] = "", [ROTATE_WALKING] = "step", [ROTATE_CLEAN] = "destroy"};
+    int which = known->what == ROTATE_DATA ? 0 : 1;
+    struct number_rotation n;
+    enum rotate_phase before = known->phase;
+    const char *order = before != ROTATE_PREPARED    ? orders[before]
+                        : known->what == ROTATE_DATA ? "data"
+                                                     : "index";
+    enum vrs_err e = numbers(s, worker, partition_code(p), order, known->by, &n);
+    if (e != VRS_OK)
+        return e;
+    take_over(known, &n.of[which]);
+    if (known->phase == ROTATE_CLEAN && before != ROTATE_CLEAN)
+        e = note_key(p, known, "numbers", known->by, "keys.destroy", "ordered");
+    else if (known->phase == ROTATE_DONE && before == ROTATE_CLEAN)
+        e = note_key(p, known, "numbers", known->by, "keys.destroy", "ok");
+    return e == VRS_OK ? rotate_note(p, known) : e;
+}
+
 static enum vrs_err numbers_step(struct server *s, unsigned worker, struct partition *p,
                                  struct rotation_turn *t) {
-    struct number_rotation n;
-    const char *code = partition_code(p);
-    enum vrs_err e = numbers(s, worker, code, "status", t->by, &n);
-    if (e == VRS_OK && n.keys_under_previous_kek > 0) {
-        t->more = true;
-        return numbers(s, worker, code, "kek", t->by, &n);
-    }
-    for (int i = 0; i < 2 && e == VRS_OK; i++) {
-        struct rotation *r = &n.of[i];
-        if (!open_rotation(r))
+    static const enum rotate_what both[] = {ROTATE_DATA, ROTATE_INDEX};
+    for (int i = 0; i < 2; i++) {
+        struct rotation known;
+        enum vrs_err e = rotate_get(p, both[i], KEY_NUMBERS, &known);
+        if (e == ERR_NOT_FOUND || (e == VRS_OK && !open_rotation(&known)))
             continue;
         t->more = true;
-        if (r->phase == ROTATE_CLEAN && !t->destruction_logged) {
-            t->logged_destruction = true;
-            return note_key(p, r, "numbers", r->by, "keys.destroy", "ordered");
-        }
-        bool destroys = r->phase == ROTATE_CLEAN;
-        e = numbers(s, worker, code, destroys ? "destroy" : "step", t->by, &n);
-        if (e == VRS_OK && destroys) {
-            t->destroyed = true;
-            e = note_key(p, &n.of[i], "numbers", n.of[i].by, "keys.destroy", "ok");
-        }
-        return e;
+        return e == VRS_OK ? number_step(s, worker, p, &known) : e;
     }
-    return e;
+    return VRS_OK;
 }
 
 /* Its keys were all destroyed: there is nothing left to rotate. */
@@ -166,7 +197,7 @@ static bool ended(struct keyring *keys, const char *municipality) {
 
 enum vrs_err rotation_turn(struct server *s, unsigned worker, const char *municipality,
                            struct partition *p, struct rotation_turn *t, struct vrs_fault *fault) {
-    t->more = t->logged_destruction = t->destroyed = false;
+    t->more = false;
     if (ended(s->keys, municipality))
         return VRS_OK;
     enum vrs_err e = keks(s, municipality, p, t, fault);
@@ -261,11 +292,7 @@ json_t *rotation_show(struct server *s, unsigned worker, struct partition *p, bo
     enum vrs_err e = numbers(s, worker, code, "status", "", &n);
     for (int i = 0; i < KINDS; i++) {
         struct rotation r;
-        if (kinds[i].key_area == KEY_NUMBERS)
-            r = n.of[kinds[i].rotate == ROTATE_DATA ? 0 : 1];
-        else if (rotate_get(p, kinds[i].rotate, kinds[i].key_area, &r) != VRS_OK)
-            continue;
-        if (r.phase == 0)
+        if (rotate_get(p, kinds[i].rotate, kinds[i].key_area, &r) != VRS_OK)
             continue;
         *under_way |= open_rotation(&r);
         (void)json_array_append_new(list, show_one(&r, kinds[i].area));

@@ -7,10 +7,7 @@
 struct rotation_turn {
     unsigned order; /* to begin with */
     const char *by;
-    bool destruction_logged; /* of a number key: it may be destroyed */
-    /* What came of it: */
-    bool more;
-    bool logged_destruction, destroyed; /* of a number key */
+    bool more; /* came of it */
 };
 /* On the worker; `p` NULL: the municipality has keys but no partition. */
 VRS_CHECK enum vrs_err rotation_turn(struct server *s, unsigned worker, const char *municipality,

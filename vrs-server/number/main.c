@@ -97,6 +97,29 @@ static enum vrs_err enter_sandbox(const struct config *c, struct vrs_fault *faul
     return sandbox_enter(&box, fault);
 }
 
+struct rewrapping {
+    struct keyring *keys;
+    size_t wrapped;
+};
+
+static void rewrap_one(const char *municipality, void *arg) {
+    struct rewrapping *r = arg;
+    struct vrs_fault fault = {0};
+    size_t wrapped = 0;
+    if (keyring_rewrap(r->keys, municipality, &wrapped, &fault) != VRS_OK)
+        log_fault(LOG_ERROR, "number.rewrap_failed", &fault);
+    r->wrapped += wrapped;
+}
+
+/* With a previous KEK: its work is taken over before anything else, so a crash only repeats it. */
+static void rewrap_all(struct keyring *ring) {
+    struct rewrapping r = {.keys = ring};
+    if (!keyring_has_previous_kek(ring))
+        return;
+    keyring_each(ring, rewrap_one, &r);
+    log_event(LOG_INFO, "number.rewrapped", LF_INT("keys", r.wrapped));
+}
+
 static enum vrs_err start(const struct config *c, int *listener, struct vrs_fault *fault) {
     const struct daemon_options d = {.program = "vrs-number",
                                      .uid = c->uid,
@@ -132,6 +155,8 @@ static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
                                    .max_open = (size_t)c->max_open};
     if (e == VRS_OK)
         e = area_open(&o, &area, fault);
+    if (e == VRS_OK)
+        rewrap_all(ring);
     if (e == VRS_OK)
         e = local_signals(fault);
     if (e == VRS_OK) {
