@@ -1,11 +1,17 @@
 #include "vrs-server/erasure.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/metric.h"
+#include "lib/sqlite_file.h"
 #include "partitions/claim.h"
 #include "partitions/person.h"
 #include "partitions/scrub.h"
@@ -36,6 +42,7 @@ void erasure_batch_reset(struct erasure_batch *b) {
     buffer_clear(&b->seals);
     tally_batch_close(&b->tally);
     b->tally = tally_batch_open();
+    b->numbers_left = false;
 }
 
 void erasure_batch_drop_last(struct erasure_batch *b) {
@@ -102,25 +109,66 @@ enum vrs_err erasure_person(struct erasure_batch *b, struct partition *p, struct
 
 /* --- after the commit --- */
 
+static void mark_path(const struct server *s, const char *municipality, char out[PATH_BYTES]) {
+    char dir[BACKUP_PATH];
+    (void)snprintf(out, PATH_BYTES, "%.450s/%.6s.unfinished", backup_tombstones(s, dir),
+                   municipality);
+}
+
+/* Where it cannot be made, the disk is full and nothing below will succeed either. */
+static void mark(const struct server *s, const char *municipality) {
+    char path[PATH_BYTES], dir[BACKUP_PATH];
+    (void)mkdir(backup_tombstones(s, dir), 0700);
+    mark_path(s, municipality, path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && fsync(fd) == 0 && sqlite_file_sync_dir_of(path, NULL) == VRS_OK;
+    if (fd >= 0)
+        (void)close(fd);
+    if (!ok)
+        log_event(LOG_ERROR, "erasure.not_marked", LF_STR("municipality", municipality));
+}
+
+static void unmark(const struct server *s, const char *municipality) {
+    char path[PATH_BYTES];
+    mark_path(s, municipality, path);
+    (void)unlink(path);
+}
+
+static bool marked(const struct server *s, const char *municipality) {
+    char path[PATH_BYTES];
+    mark_path(s, municipality, path);
+    return access(path, F_OK) == 0;
+}
+
+static enum vrs_err erase_numbers(struct number_client *client, const char *municipality,
+                                  const struct buffer *rows) {
+    enum vrs_err e = VRS_OK;
+    for (size_t at = 0; at < rows->len && e == VRS_OK; at += STORE_ID_BYTES) {
+        struct record_id row;
+        memcpy(row.bytes, rows->data + at, sizeof row.bytes);
+        e = number_erase(client, municipality, &row);
+    }
+    return e;
+}
+
 enum vrs_err erasure_settle(struct erasure_batch *b, const char *municipality,
                             unsigned worker_index, struct vrs_fault *fault) {
-    char dir[PATH_BYTES];
+    char dir[BACKUP_PATH];
     struct server *s = b->server;
     const struct tombstone_file file = {.dir = backup_tombstones(s, dir), .keys = s->keys};
     enum vrs_err e = VRS_OK;
+    mark(s, municipality);
     for (size_t i = 0; i < b->count && e == VRS_OK; i++)
         e = tombstone_append(&file, municipality, &b->stone[i], fault);
     if (e == VRS_OK)
         backup_keep_tombstones(s, municipality);
-    for (size_t i = 0; i < b->count; i++) {
-        const struct buffer *rows = &b->stone[i].numbers;
-        for (size_t at = 0; at < rows->len; at += STORE_ID_BYTES) {
-            struct record_id row;
-            memcpy(row.bytes, rows->data + at, sizeof row.bytes);
-            enum vrs_err away = number_erase(s->number[worker_index], municipality, &row);
-            if (away != VRS_OK) /* an orphan now: the sweep at start takes it */
-                log_event(LOG_WARN, "number.erase_left_to_sweep", LF_ERR(away));
-        }
+    for (size_t i = 0; i < b->count && !b->numbers_left; i++) {
+        enum vrs_err away =
+            erase_numbers(s->number[worker_index], municipality, &b->stone[i].numbers);
+        b->numbers_left = away != VRS_OK;
+        if (away != VRS_OK)
+            log_event(LOG_WARN, "number.erase_put_off", LF_STR("municipality", municipality),
+                      LF_ERR(away));
     }
     metric_add(&erased_people, (int64_t)b->count);
     return e;
@@ -140,22 +188,108 @@ enum vrs_err erasure_scrub(struct erasure_batch *b, const char *municipality,
     else
         log_event(LOG_ERROR, "erasure.scrub_failed", LF_STR("municipality", municipality),
                   LF_ERR(e));
+    if (e == VRS_OK && !b->numbers_left)
+        unmark(b->server, municipality);
     return e;
 }
 
+/* --- what was left unfinished --- */
+
+struct repair {
+    struct pool_job job; /* first */
+    struct server *server;
+    bool done_already;
+};
+
+static bool repairing; /* loop thread: one at a time */
+
+struct numbers_of_all {
+    struct repair *repair;
+    const char *municipality;
+};
+
+static enum vrs_err erase_numbers_of(struct tombstone *t, void *arg) {
+    const struct numbers_of_all *n = arg;
+    const struct repair *r = n->repair;
+    return erase_numbers(r->server->number[r->job.worker_index], n->municipality, &t->numbers);
+}
+
+/* The partition is closed. */
+static enum vrs_err repair_run(struct pool_job *job, struct partition *p) {
+    struct repair *r = (struct repair *)job;
+    struct server *s = r->server;
+    char dir[BACKUP_PATH], files[PATH_BYTES];
+    struct buffer none;
+    struct scrub_result done;
+    const struct tombstone_file file = {.dir = backup_tombstones(s, dir), .keys = s->keys};
+    struct numbers_of_all all = {.repair = r, .municipality = job->municipality};
+    (void)p;
+    r->done_already = !marked(s, job->municipality);
+    if (r->done_already)
+        return VRS_OK;
+    enum vrs_err e = tombstone_read(&file, job->municipality, erase_numbers_of, &all, &job->fault);
+    (void)snprintf(files, sizeof files, "%.400s/partitions", s->config.state_dir);
+    buffer_init(&none, 1);
+    if (e == VRS_OK)
+        e = scrub_file(&store_sqlite, files, job->municipality, &none, UINT64_MAX, &done,
+                       &job->fault);
+    buffer_fini(&none);
+    if (e == VRS_OK)
+        unmark(s, job->municipality);
+    return e;
+}
+
+static void repaired(struct pool_job *job) {
+    struct repair *r = (struct repair *)job;
+    if (job->err != VRS_OK)
+        log_event(LOG_WARN, "erasure.still_unfinished", LF_STR("municipality", job->municipality),
+                  LF_ERR(job->err));
+    else if (!r->done_already)
+        log_event(LOG_INFO, "erasure.finished", LF_STR("municipality", job->municipality));
+    repairing = false;
+    free(r);
+}
+
+static void repair(struct server *s, const char *municipality) {
+    struct repair *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return;
+    r->server = s;
+    (void)snprintf(r->job.municipality, sizeof r->job.municipality, "%.6s", municipality);
+    r->job.run = repair_run;
+    r->job.done = repaired;
+    repairing = pool_submit_exclusive(s->pool, &r->job, true) == VRS_OK;
+    if (!repairing)
+        free(r);
+}
+
+void erasures_tick(struct server *s) {
+    char dir[BACKUP_PATH];
+    DIR *d = repairing ? NULL : opendir(backup_tombstones(s, dir));
+    if (d == NULL)
+        return;
+    for (const struct dirent *f; !repairing && (f = readdir(d)) != NULL;) {
+        if (strlen(f->d_name) == 17 && strcmp(f->d_name + 6, ".unfinished") == 0)
+            repair(s, f->d_name);
+    }
+    (void)closedir(d);
+}
+
 enum vrs_err erasure_opened(struct server *s, struct partition *p) {
-    char dir[PATH_BYTES];
+    char dir[BACKUP_PATH];
     struct erased x;
     struct vrs_fault fault = {0};
-    uint64_t again = 0;
+    uint64_t again = 0, written = 0;
     const struct tombstone_file file = {.dir = backup_tombstones(s, dir), .keys = s->keys};
     erased_init(&x);
-    enum vrs_err e = tombstones_settle(p, &file, &x, &again, &fault);
+    enum vrs_err e = tombstones_settle(p, &file, &x, &again, &written, &fault);
     if (e != VRS_OK)
         log_fault(LOG_ERROR, "erasure.tombstones_unreadable", &fault);
     else if (again > 0) /* a file was put in place by hand: the journal and the log say so */
         log_event(LOG_WARN, "erasure.applied_again", LF_STR("municipality", partition_code(p)),
                   LF_INT("count", again));
+    if (e == VRS_OK && again + written > 0)
+        mark(s, partition_code(p));
     erased_fini(&x);
     return e;
 }

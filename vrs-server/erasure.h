@@ -8,8 +8,10 @@
  *                ▼
  *   file closed, looked through, written anew where a trace is left ─► 204
  *
- * A crash between the steps: the sweep at start takes the numbers, opening the partition writes the
- * tombstone file, and the next erasure or the daily run looks through the file again. */
+ * A crash between the steps, vrs-number away, a full disk: STATE/tombstones/<code>.unfinished stands
+ * from the first step after the commit until the last one is done; opening a partition writes
+ * missing tombstones and makes that mark, too.  While it stands, erasures_tick erases the numbers of
+ * all tombstones and writes the file anew. */
 #ifndef VRS_SERVER_ERASURE_H
 #define VRS_SERVER_ERASURE_H
 
@@ -24,6 +26,7 @@ struct erasure_batch {
     struct tombstone stone[ERASURE_BATCH];
     struct buffer seals; /* of all that went */
     struct tally_batch *tally;
+    bool numbers_left; /* vrs-number was away */
 };
 VRS_CHECK enum vrs_err erasure_batch_init(struct server *s, struct erasure_batch *b);
 void erasure_batch_fini(struct erasure_batch *b);
@@ -51,6 +54,9 @@ VRS_CHECK enum vrs_err erasure_settle(struct erasure_batch *b, const char *munic
 /* On the worker, the partition closed. */
 VRS_CHECK enum vrs_err erasure_scrub(struct erasure_batch *b, const char *municipality,
                                      struct vrs_fault *fault);
+
+/* Loop, now and then: what was left unfinished. */
+void erasures_tick(struct server *s);
 
 /* When a partition is opened: erasures that an older file does not know take effect again. */
 VRS_CHECK enum vrs_err erasure_opened(struct server *s, struct partition *p);

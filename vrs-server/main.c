@@ -139,6 +139,7 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     }
     if (g->seconds % 5 == 0) {
         retention_tick(&server);
+        erasures_tick(&server);
         log_keep_tick(&server);
     }
     if (g->seconds % 10 == 0)

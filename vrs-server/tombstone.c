@@ -375,7 +375,7 @@ struct settling {
     struct erased *erased;
     struct vrs_fault *fault;
     struct buffer known; /* ids in the file */
-    uint64_t again, last, seen;
+    uint64_t again, written, last, seen;
 };
 
 static enum vrs_err from_file(struct tombstone *t, void *arg) {
@@ -411,11 +411,13 @@ static enum vrs_err from_row(struct tombstone *t, void *arg) {
     s->seen++;
     if (is_known(s, &t->id))
         return VRS_OK;
+    s->written++;
     return tombstone_append(s->file, partition_code(s->partition), t, s->fault);
 }
 
 enum vrs_err tombstones_settle(struct partition *p, const struct tombstone_file *f,
-                               struct erased *x, uint64_t *again, struct vrs_fault *fault) {
+                               struct erased *x, uint64_t *again, uint64_t *written,
+                               struct vrs_fault *fault) {
     struct settling s = {.partition = p, .file = f, .erased = x, .fault = fault, .seen = PAGE};
     buffer_init(&s.known, 64 << 20);
     enum vrs_err e = tombstone_read(f, partition_code(p), from_file, &s, fault);
@@ -424,6 +426,7 @@ enum vrs_err tombstones_settle(struct partition *p, const struct tombstone_file 
         e = tombstone_list(p, s.last, PAGE, from_row, &s);
     }
     *again = s.again;
+    *written = s.written;
     buffer_fini(&s.known);
     return e;
 }

@@ -74,9 +74,9 @@ void tombstone_path(const struct tombstone_file *f, const char *municipality, ch
                     size_t cap);
 
 /* Erasures that the file knows and this partition does not take effect again (*again counts them,
- * `x` gathers what went); those that only the partition knows go into the file. */
+ * `x` gathers what went); those that only the partition knows go into the file (*written). */
 VRS_CHECK enum vrs_err tombstones_settle(struct partition *p, const struct tombstone_file *f,
-                                         struct erased *x, uint64_t *again,
+                                         struct erased *x, uint64_t *again, uint64_t *written,
                                          struct vrs_fault *fault);
 
 #endif

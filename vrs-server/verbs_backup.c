@@ -113,7 +113,7 @@ struct restore {
     struct log_head known;
     bool has_known;
     struct erased gone;
-    uint64_t again;
+    uint64_t again, written;
 };
 
 static void remove_staged(const struct restore *r) {
@@ -215,7 +215,7 @@ static enum vrs_err bring_up_to_date(struct restore *r, struct partition *p) {
         return e;
     e = access_log_open_epoch(p, &who, control_text(c, "name"), r->has_known ? &r->known : NULL);
     if (e == VRS_OK)
-        e = tombstones_settle(p, &file, &r->gone, &r->again, &c->job.fault);
+        e = tombstones_settle(p, &file, &r->gone, &r->again, &r->written, &c->job.fault);
     if (e == VRS_OK)
         e = log_again(r, p);
     if (e == VRS_OK)

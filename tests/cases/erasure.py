@@ -13,7 +13,7 @@ import time
 
 from case import (FUJISAWA, KAGOSHIMA, MINATO, Import, access_log, dose_row, doses_of, equal, find, inquiry, ok, one,
                   personal_number, post_dose, problem, record, register, resident, residents_csv, run,
-                  stack_module, tag)
+                  stack_module, tag, until)
 import residents
 
 COUPON, ADDRESSEE = "5930000001", "消去-0001"
@@ -204,6 +204,33 @@ def openssl_verifies(stack, raw, message, signature):
     return r.returncode == 0
 
 
+def cut_off(stack, c, approver):
+    """What a crash or an absent vrs-number leaves is finished by itself."""
+    number = personal_number()
+    register(c, [resident(MINATO, "切断-1", "5930000021", 個人番号=number)])
+    person = one(c, coupon_number="5930000021")["resident_id"]
+    seals, number_seals, blinds = seals_of(stack, MINATO, person)
+    url, mark = f"/v1/residents/{person}", stack.path("vrs-server", "tombstones", MINATO + ".unfinished")
+    asked = c.request("DELETE", url, {"reason": "試験"}, headers=tag(1)).json["request_id"]
+    approver.post(f"/v1/requests/{asked}:approve", {"reason": "確認"}, key=True)
+    equal(os.path.exists(mark), False, "control: nothing is unfinished")
+    stack.kill("vrs-number")
+    equal(c.request("DELETE", url, {"reason": "試験"}, headers=tag(1)).status, 204, "without vrs-number the record goes")
+    ok(os.path.exists(mark) and holders(stack, number_seals), "and what is left to do is marked: the number is still there")
+    stack.restart("vrs-number")
+    ok(until(lambda: not os.path.exists(mark), 30), "C126 when vrs-number is back the rest is done by itself")
+    equal(holders(stack, seals | number_seals | set(blinds)), [], "C126 nothing is left in any file")
+    file = stack.path("vrs-server", "partitions", MINATO + ".db")
+    stack.kill("vrs-server")
+    before = os.stat(file).st_ino
+    open(mark, "w").close()  # as a crash before the look leaves it
+    stack.restart("vrs-server")
+    ok(until(lambda: not os.path.exists(mark), 30) and os.stat(file).st_ino != before,
+       "C126 after a crash in between the file is written anew")
+    c = stack.staff(MINATO)
+    equal(one(c, coupon_number=COUPON)["addressee_number"], ADDRESSEE, "and has everybody else")
+
+
 def main(stack):
     c, approver = stack.staff(MINATO), stack.staff(MINATO, "minato-approver")
     number, url, import_url, receipt = somebody(stack, c, approver)
@@ -269,6 +296,7 @@ def main(stack):
     approver.post(f"/v1/requests/{asked}:refuse", {"reason": "対象が違う"}, key=True)
     equal(c.request("DELETE", url2, {"reason": "誤り"}, headers=tag(1)).status, 202,
           "after a refusal the next DELETE asks anew")
+    cut_off(stack, c, approver)
     verified = stack.command("log.verify", municipality_code=MINATO)
     ok(verified["ok"], "the log verifies", verified)
 

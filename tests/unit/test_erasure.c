@@ -291,7 +291,7 @@ static void both_sides_are_brought_to_the_same(void **state) {
     const struct tombstone_file f = file_of();
     uint8_t receipt[3][16], unknown[16] = {1};
     struct erased x;
-    uint64_t again;
+    uint64_t again, written;
     bool erased;
     erased_init(&x);
     room_commit();
@@ -302,8 +302,9 @@ static void both_sides_are_brought_to_the_same(void **state) {
     (void)entombed(3, false, receipt[2]); /* a crash before the file was written */
     assert_int_equal(stones_in_file(), 2);
     assert_int_equal(stones_in_rows(), 2);
-    room_ok(tombstones_settle(room.partition, &f, &x, &again, &room.fault));
+    room_ok(tombstones_settle(room.partition, &f, &x, &again, &written, &room.fault));
     assert_int_equal(again, 1);
+    assert_int_equal(written, 1);
     assert_int_equal(stones_in_file(), 3);
     assert_int_equal(stones_in_rows(), 3);
     for (int i = 0; i < 3; i++) {
@@ -312,7 +313,7 @@ static void both_sides_are_brought_to_the_same(void **state) {
     }
     room_ok(tombstone_of_receipt(room.partition, unknown, &erased));
     assert_false(erased);
-    room_ok(tombstones_settle(room.partition, &f, &x, &again, &room.fault));
+    room_ok(tombstones_settle(room.partition, &f, &x, &again, &written, &room.fault));
     assert_int_equal(again, 0);
     assert_int_equal(stones_in_file(), 3);
     erased_fini(&x);
@@ -340,14 +341,14 @@ static void a_torn_end_is_written_again_and_a_changed_entry_is_found(void **stat
     const struct tombstone_file f = file_of();
     uint8_t receipt[16];
     struct erased x;
-    uint64_t again;
+    uint64_t again, written;
     int n = 0;
     erased_init(&x);
     (void)entombed(1, true, receipt);
     (void)entombed(2, true, receipt);
     patch(-5, SEEK_END, true);
     assert_int_equal(stones_in_file(), 1);
-    room_ok(tombstones_settle(room.partition, &f, &x, &again, &room.fault));
+    room_ok(tombstones_settle(room.partition, &f, &x, &again, &written, &room.fault));
     assert_int_equal(stones_in_file(), 2);
     assert_int_equal(again, 0);
     assert_false(stand_holds(file_of().dir, "理由", strlen("理由"))); /* sealed */
