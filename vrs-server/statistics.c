@@ -463,7 +463,7 @@ void statistics_get(struct http_request *rq) {
         inside_refuse(in, ERR_MEMORY);
         return;
     }
-    memcpy(c->code[0], in->session.municipality, sizeof *c->code);
+    memcpy(c->code[0], in->session.municipality, sizeof in->session.municipality);
     c->codes = 1;
     next_job(c);
 }
