@@ -1,5 +1,5 @@
 /* Everything cryptographic, on OpenSSL primitives; no other file includes openssl/evp.h but tls.c
- * and pki.c.  In three files: crypto.c (hashes, XAES, text forms), crypto_key.c (X25519, Ed25519,
+ * and pki*.c.  In three files: crypto.c (hashes, XAES, text forms), crypto_key.c (X25519, Ed25519,
  * sealing to a key), password.c (argon2id).
  *
  * Record sealing: XAES-256-GCM (C2SP XAES-256-GCM: 192-bit random nonce, SP 800-108r1 CMAC key
