@@ -27,7 +27,7 @@ def sqlmap(program, *more):
                             "--ignore-code=400,401,403,404,409,422,429", f"--output-dir={work}",
                             *more],
                            capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                           timeout=SECONDS + 60, env=dict(os.environ, HOME=work))
+                           timeout=SECONDS + 60, env=dict(os.environ, HOME=work, TMPDIR=work))
     return r.stdout
 
 
