@@ -1,4 +1,5 @@
-/* What one person asks for and another must allow (four eyes): manual erasure, bulk export.
+/* What one person asks for and another must allow (four eyes): erasing a person ("erase"), a bulk
+ * export ("export"), the end of the municipality's partition ("destroy").
  *
  * A request names its kind, subject, reason and the exact act (a digest of what will be done); the
  * approver sees the content, and is never the one who asked.  An approval is used once, by the act
@@ -16,7 +17,7 @@ struct second_request {
     uint64_t version;
     uint32_t generation;
     enum second_state state;
-    char kind[32]; /* "erase", "export" */
+    char kind[32]; /* "erase", "export", "destroy" */
     bool has_subject;
     struct record_id subject; /* e.g. the person to erase */
     char act[128];            /* what exactly: route and parameters, no personal data */
