@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "vrs-server/alert.h"
 #include "vrs-server/checkpoint.h"
 #include "vrs-server/server.h"
+
+enum { SAY_EVERY_MS = 1000 };
 
 static struct metric heads_total = {
     .name = "vrs_log_heads_total", .help = "Heads of the log signed", .type = METRIC_COUNTER};
@@ -37,7 +40,14 @@ static void tell(struct server *s, const char *municipality, enum vrs_err e) {
     metric_add(&unsigned_total, 1);
     if (away)
         return; /* counted by the client; the alert tells it */
-    log_event(LOG_ERROR, "log.head_not_signed", LF_STR("municipality", municipality), LF_ERR(e));
+    /* A log that is refused is refused with every commit: a line a second says it. */
+    static _Atomic int64_t said_ms;
+    int64_t now_ms = clock_mono_ms();
+    if (now_ms - atomic_load(&said_ms) >= SAY_EVERY_MS) {
+        atomic_store(&said_ms, now_ms);
+        log_event(LOG_ERROR, "log.head_not_signed", LF_STR("municipality", municipality),
+                  LF_ERR(e));
+    }
     if (e == ERR_TAMPERED)
         alert_note(s, "log_fork", municipality);
 }

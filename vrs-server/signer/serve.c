@@ -10,11 +10,12 @@
 #include "lib/wire.h"
 #include "vrs-server/signer/message.h"
 
-enum { HEAD_TEXT_MAX = 512, SMALL_ANSWER = 512, STATUS_MAX = 4096 };
+enum { HEAD_TEXT_MAX = 512, SMALL_ANSWER = 512, STATUS_MAX = 4096, SAY_EVERY_MS = 1000 };
 
 struct work {
     const struct signer_serve *o;
     uint64_t heads, refused, statements, certificates;
+    int64_t said_ms; /* a refusal: a line a second says it */
 };
 
 /* ---- one request */
@@ -27,8 +28,11 @@ static enum vrs_err sign_head(struct work *w, struct signer_request *r) {
     enum vrs_err e = heads_take(w->o->heads, h, &why);
     if (e == ERR_TAMPERED) {
         w->refused++;
-        log_event(LOG_ERROR, "signer.head_refused", LF_STR("municipality", h->municipality),
-                  LF_STR("epoch", h->epoch), LF_INT("size", h->size), LF_STR("why", why));
+        if (clock_mono_ms() - w->said_ms >= SAY_EVERY_MS) {
+            w->said_ms = clock_mono_ms();
+            log_event(LOG_ERROR, "signer.head_refused", LF_STR("municipality", h->municipality),
+                      LF_STR("epoch", h->epoch), LF_INT("size", h->size), LF_STR("why", why));
+        }
     }
     if (e != VRS_OK)
         return e;
