@@ -293,11 +293,10 @@ static enum vrs_err restore_numbers(struct restore *r) {
     struct control_call *c = r->call;
     struct number_client *client = c->server->number[c->job.worker_index];
     enum vrs_err e = number_restore(client, c->job.municipality, control_text(c, "name"));
-    for (size_t at = 0; e == VRS_OK && at < r->gone.numbers.len; at += STORE_ID_BYTES) {
-        struct record_id row;
-        memcpy(row.bytes, r->gone.numbers.data + at, sizeof row.bytes);
-        e = number_erase(client, c->job.municipality, &row);
-    }
+    size_t n = r->gone.numbers.len / STORE_ID_BYTES;
+    if (e == VRS_OK && n > 0)
+        e = number_erase_many(client, c->job.municipality,
+                              (const struct record_id *)r->gone.numbers.data, n);
     return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
