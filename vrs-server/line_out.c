@@ -679,6 +679,7 @@ void line_out_close(struct line_out **lp) {
     line_outcomes_stop(l->outcomes);
     line_queries_stop(l->queries);
     checkpoints_stop(l->server->checkpoints);
+    snapshot_stop(l->snapshot);
     if (l->client != NULL)
         client_close(&l->client);
     if (l->retry != NULL)

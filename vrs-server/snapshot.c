@@ -39,7 +39,7 @@ struct snapshot {
     uint64_t outside;   /* what the outside has */
     uint64_t sent;      /* the version in the push that is in flight */
     int64_t made_mono_ms;
-    bool making, again, pushing;
+    bool making, again, pushing, closing;
     struct signer_key log_keys[SIGNER_MAX_KEYS]; /* of whoever makes one: one at a time */
     size_t log_key_count;
 };
@@ -218,6 +218,8 @@ static void make_done(struct pool_job *job) {
 }
 
 static void make(struct snapshot *s) {
+    if (s->closing)
+        return;
     if (s->making) {
         s->again = true;
         return;
@@ -255,7 +257,7 @@ static void pushed(const struct client_reply *r, void *arg) {
 }
 
 static void push(struct snapshot *s) {
-    if (s->pushing || s->version == 0)
+    if (s->pushing || s->version == 0 || s->closing)
         return;
     const struct client_call call = {.method = "PUT",
                                      .path = "/line/v1/snapshot",
@@ -286,6 +288,11 @@ void snapshot_outside_has(struct snapshot *s, uint64_t version) {
 
 void snapshot_changed(struct snapshot *s) {
     make(s);
+}
+
+void snapshot_stop(struct snapshot *s) {
+    if (s != NULL)
+        s->closing = true;
 }
 
 enum vrs_err snapshot_open(struct server *server, struct client *line,

@@ -21,4 +21,7 @@ void snapshot_changed(struct snapshot *s);
 /* What a pull told: pushes again when the outside lacks the newest or it is half its age. */
 void snapshot_outside_has(struct snapshot *s, uint64_t version);
 
+/* Nothing is made or pushed any more: the line is about to be closed; jobs in the pool may end yet. */
+void snapshot_stop(struct snapshot *s);
+
 #endif
