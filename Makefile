@@ -2,6 +2,7 @@
 # make run      installs what is missing, builds, starts the whole stack on loopback
 # make demo     one readable run of the main job          make bench-smoke   speed and memory
 # make check    builds and tests (minutes)                make check-long    the rest
+# make app      only the tablet app (part of make)
 # make controls  writes docs/controls.md: every control and the tests that prove it
 # make format format-check tidy cppcheck fuzz clean deps
 # Variables: BUILD=folder  CC=gcc|clang  SAN=address,undefined|thread  DEFS=-D…  V=1
@@ -99,11 +100,11 @@ ALL_SRC := $(sort $(LIB_SRC) $(OCR_SRC) $(PARTITIONS_SRC) $(TESTLIB_SRC) $(UNIT_
 
 # ---- rules
 
-.PHONY: all programs unit reader-tools fuzz-programs tidy-files FORCE
+.PHONY: all app programs unit reader-tools fuzz-programs tidy-files FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: programs unit reader-tools
-programs: $(VRS) $(OCR) $(PARTITIONS) $(PROGRAMS:%=$(BUILD)/bin/%) $(TOOLS)
+programs: $(VRS) $(OCR) $(PARTITIONS) $(PROGRAMS:%=$(BUILD)/bin/%) $(TOOLS) $(if $(SAN),,app)
 unit: $(UNIT)
 reader-tools: $(READER_TOOLS) $(BUILD)/reader.wasm
 fuzz-programs: $(FUZZ)
@@ -156,6 +157,19 @@ $(BUILD)/reader.wasm: $(call src,ocr-ingest/reader*.c ocr-ingest/reader*.h)
 	$(if $(V),,@echo "  WASM $@")
 	$(Q)clang --target=wasm32 -std=c17 -O3 -ffp-contract=off -msimd128 -nostdlib -I. $(WARN) \
 	  -Wl,--no-entry,-z,stack-size=131072 -o $@ $(filter %.c,$^)
+
+# The tablet app. Its packages are fetched once for a lock file, unless they stand beside it already.
+APP_DIR := tablet-api/app
+APP_MODULES := $(if $(wildcard $(APP_DIR)/node_modules/esbuild),$(APP_DIR)/node_modules,$(BUILD)/node/node_modules)
+app: $(BUILD)/app/index.html
+$(BUILD)/node/node_modules/.done: $(APP_DIR)/package.json $(APP_DIR)/package-lock.json
+	@mkdir -p $(BUILD)/node && cp $^ $(BUILD)/node/
+	$(if $(V),,@echo "  NPM  $(BUILD)/node")
+	$(Q)cd $(BUILD)/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >npm.log 2>&1 || { cat npm.log; exit 1; }
+	@touch $@
+$(BUILD)/app/index.html: $(shell find $(APP_DIR) -path '*/node_modules' -prune -o -type f -print) $(BUILD)/reader.wasm \
+  $(if $(filter $(BUILD)/%,$(APP_MODULES)),$(BUILD)/node/node_modules/.done)
+	$(Q)node $(APP_DIR)/build.mjs $(BUILD)/app $(BUILD)/reader.wasm $(APP_MODULES)
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC) $(FUZZ_SRC))
 

@@ -86,6 +86,11 @@ class Stack:
     def path(self, *parts):
         return os.path.join(self.home, *parts)
 
+    def app(self):
+        """The tablet app as built; none where it was not."""
+        folder = os.path.join(self.build, "app")
+        return folder if os.path.exists(os.path.join(folder, "index.html")) else ""
+
     def program(self, name):
         return os.path.join(self.build, "bin", name)
 
@@ -175,7 +180,7 @@ class Stack:
                 "public_address": OUTSIDE, "public_port": p["public"],
                 "line_address": OUTSIDE, "line_port": p["line"], "admin_address": OUTSIDE,
                 "admin_port": p["tablet_admin"], "forbidden_addresses": INSIDE,
-                "state_dir": self.path("tablet-api"), "data_dir": data,
+                "state_dir": self.path("tablet-api"), "data_dir": data, "app_dir": self.app(),
                 "cert_file": f"{pki}/tablet-api.pem", "key_file": f"{pki}/tablet-api.key",
                 "terminal_ca_file": f"{pki}/ca-tablets.pem",
                 "line_cert_file": f"{pki}/line-server.pem",

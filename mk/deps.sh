@@ -25,6 +25,10 @@ missing() {
                 else if (n > 2 && version[f[2]] != f[3]) print f[2], version[f[2]], f[3]
             }
         }' | while read -r name version lowest; do
+            # Node.js from elsewhere than Debian brings its own npm.
+            if [ "$name" = npm ] && command -v npm >/dev/null 2>&1; then
+                continue
+            fi
         if [ -z "$version" ] || ! dpkg --compare-versions "$version" ge "$lowest"; then
             echo "$name"
         fi

@@ -22,6 +22,7 @@
 #include "lib/tls.h"
 #include "ocr-ingest/coupon.h"
 #include "ocr-ingest/vaccine.h"
+#include "tablet-api/app.h"
 #include "tablet-api/checkpoints.h"
 #include "tablet-api/enrolment.h"
 #include "tablet-api/event.h"
@@ -53,6 +54,7 @@ static const struct config_key config_keys[] = {
     STR(forbidden_addresses, "", "addresses of the inside, space-separated: never bound"),
     STR(state_dir, NULL, "folder of the inbox (inbox.db); nothing else is written"),
     STR(data_dir, NULL, "folder of municipalities.csv, vaccines.json, rules.json"),
+    STR(app_dir, "", "folder of the tablet app as built; read once at start, empty: none"),
     STR(cert_file, NULL, "server certificate of terminals and public, PEM"),
     STR(key_file, NULL, "its key, PEM, 0600"),
     STR(terminal_ca_file, NULL, "authority of the tablet and reader certificates, PEM"),
@@ -194,6 +196,8 @@ static enum vrs_err load_data(struct tablet *t, struct vrs_fault *fault) {
     (void)snprintf(path, sizeof path, "%s/rules.json", dir);
     if (e == VRS_OK)
         e = warning_list_open(path, &t->warnings, fault);
+    if (e == VRS_OK)
+        e = app_open(t->config.app_dir, &t->app, fault);
     return e;
 }
 
@@ -358,6 +362,7 @@ static void close_parts(struct tablet *t) {
     warning_list_close(&t->warnings);
     vaccine_list_close(&t->vaccines);
     municipality_list_close(&t->municipalities);
+    app_close(&t->app);
 }
 
 static enum vrs_err run(struct tablet *t, struct listeners *l, struct vrs_fault *fault) {

@@ -4,6 +4,7 @@
 
 #include "lib/http.h"
 #include "ocr-ingest/vaccine.h"
+#include "tablet-api/app.h"
 #include "tablet-api/checkpoints.h"
 #include "tablet-api/coupon_query.h"
 #include "tablet-api/dose.h"
@@ -37,6 +38,11 @@ const struct route terminal_routes[] = {
     {ROUTE_POST, "/v1/terminals/current:renew", NULL, ROUTE_NO_LOGIN, ENROLMENT_MAX_BODY,
      enrolment_renew, "A new certificate for this terminal"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 1024, vaccines_get, "Vaccine products"},
+    {ROUTE_GET, "/v1/app-state", NULL, ROUTE_NO_LOGIN, 1024, app_state_get,
+     "What the tablet app starts from"},
+    {ROUTE_GET, "/", NULL, ROUTE_NO_LOGIN, 1024, app_index_get, "The tablet app"},
+    {ROUTE_GET, "/app/{file}", NULL, ROUTE_NO_LOGIN, 1024, app_file_get,
+     "A file of the tablet app"},
     {0},
 };
 

@@ -9,6 +9,7 @@
 #include "lib/err.h"
 #include "lib/route.h"
 
+struct app;
 struct checkpoints;
 struct event_base;
 struct events;
@@ -38,6 +39,7 @@ struct tablet_config { /* the keys and their meaning: main.c */
     char *forbidden_addresses;
     char *state_dir;
     char *data_dir;
+    char *app_dir;
     char *cert_file;
     char *key_file;
     char *terminal_ca_file;
@@ -71,6 +73,7 @@ struct tablet {
     uint8_t snapshot_key[32]; /* Ed25519, verifies snapshots */
     struct event_base *base;
     struct http_server *http;
+    struct app *app;
     struct municipality_list *municipalities;
     struct vaccine_list *vaccines;
     struct warning_list *warnings;

@@ -7,6 +7,7 @@
 #include "lib/clock.h"
 #include "lib/http.h"
 #include "lib/tls.h"
+#include "tablet-api/app.h"
 #include "tablet-api/event.h"
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
@@ -26,7 +27,8 @@ static bool refuse(struct http_request *rq, const struct caller *c, enum vrs_err
                                     .municipality = c->municipality,
                                     .thin = true};
     event_note(t->events, &note);
-    http_problem(rq, e, NULL, NULL);
+    if (!app_refuse(rq, e))
+        http_problem(rq, e, NULL, NULL);
     return false;
 }
 

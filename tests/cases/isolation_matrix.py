@@ -140,6 +140,9 @@ TERMINALS = {
     "POST /v1/sessions": Row(at("/v1/sessions", lambda i: {
         "user_id": i.user, "password": i.password}), other=None),
     "GET /v1/vaccines": Row(at("/v1/vaccines"), other="nothing"),
+    "GET /v1/app-state": Row(at("/v1/app-state"), other="nothing"),
+    "GET /": Row(at("/"), other="nothing"),
+    "GET /app/{file}": Row(at("/app/manifest.webmanifest"), other="nothing"),
     "POST /v1/doses": Row(at("/v1/doses", lambda i: i.reading), other=None),
     "POST /v1/doses:batch": Row(at("/v1/doses:batch", lambda i: i.batch), other=None),
     "GET /v1/doses/{receipt_id}": Row(at("/v1/doses/{receipt}")),

@@ -250,6 +250,9 @@ def tablets(stack, clerk):
     for line in (f"21{MINATO}{coupons[0]}", f"21{MINATO}{coupons[0][:9]}O", "x"):
         t.post("/v1/coupons:check", {"ocr_line": line})
     t.get("/v1/vaccines")
+    t.get("/v1/app-state")
+    for name in ("", "app/index.html", "app/manifest.webmanifest", "app/reader.wasm", "app/none"):
+        t.get("/" + name)
     client_for(stack, None, "public").get("/v1/vaccines")
     t.request("DELETE", "/v1/sessions/current")
     t.get(f"/v1/doses/{receipt}")

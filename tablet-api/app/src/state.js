@@ -1,0 +1,39 @@
+// The one state of the app and who is told of its changes; pages only read it and call acts.
+import { useEffect, useState } from "preact/hooks";
+
+export const state = {
+  page: "login",
+  user: null, // {user_id, roles}
+  session: "none", // none | open | expired | local (unlocked without network)
+  revoked: null, // words, when the terminal is refused
+  online: true, // the last request had an answer
+  app: null, // app-state
+  clock: 0, // ms that this tablet is ahead
+  vaccines: [],
+  sitting: null, // {product, lot, expires, vaccinated_on, site, physician}
+  waiting: [], // rows of the outbox without a problem
+  attention: [], // rows with a problem: 要対応
+  done: [], // receipts of today, newest first
+  newVersion: false,
+};
+
+const listeners = new Set();
+
+export function change(part) {
+  Object.assign(state, part);
+  for (const l of listeners) l();
+}
+
+export function useApp() {
+  const [, again] = useState(0);
+  useEffect(() => {
+    const l = () => again(n => n + 1);
+    listeners.add(l);
+    return () => listeners.delete(l);
+  }, []);
+  return state;
+}
+
+/** The Japanese day of a moment. */
+export const day = (ms = Date.now()) => new Date(ms + 9 * 3600000).toISOString().slice(0, 10);
+export const time = ms => new Date(ms).toLocaleTimeString("ja-JP", { hour: "2-digit", minute: "2-digit" });
