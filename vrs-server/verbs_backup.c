@@ -1,4 +1,4 @@
-/* Backup and restore of one municipality (C129), and the end of one (C127).
+/* Backup and restore of one municipality (C129).
  *
  * A restore is prepared in STATE/stage: the backup is copied there, every row of it is opened, the
  * new log epoch is opened, erasures that came after the backup take effect again.  Only then does
