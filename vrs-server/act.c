@@ -192,7 +192,7 @@ static const struct word results[] = {
     {"received", "受信済み"},
     {"checking", "確認中"},
     {"checked", "確認済み"},
-    {"committing", "登録中"},
+    {"committing", "登録"},
     {"committed", "登録済み"},
     {"removed", "消去"},
     {"begun", "開始"},
