@@ -17,13 +17,14 @@ import time
 import traceback
 
 from desk_steps import Desk
+from outsider_steps import Outsider
 from scene import A_TOWN, ROOT
 from show import Show
 from site_steps import Site
 from stack import Stack, StackError
 
 
-class Demo(Site, Desk):
+class Demo(Site, Desk, Outsider):
     def run(self):
         self.register()
         self.first_doses()
@@ -36,7 +37,9 @@ class Demo(Site, Desk):
         self.statute()
         self.certificates()
         self.ledger()
-        entries = self.access_log()
+        entries = self.who_looked()
+        self.proof_of_a_dose()
+        self.tampered()
         got = collections.Counter(str(p.status) for p in self.posted)
         ends = collections.Counter(p.outcome for p in self.posted if p.receipt)
         return [("readings posted", f"{len(self.posted)}   "
@@ -68,7 +71,7 @@ def main():
     try:
         began = time.monotonic()
         stack.start()
-        show.note(f"three programs, {3 * A_TOWN:,} residents: ready in {time.monotonic() - began:.1f} s"
+        show.note(f"four programs, {3 * A_TOWN:,} residents: ready in {time.monotonic() - began:.1f} s"
                   f"   tablets {stack.demo['tablet_api']}   LG-WAN {stack.demo['vrs_server']}")
         rows = Demo(stack, show).run()
         return 0 if show.summary(rows) else 1

@@ -1,5 +1,5 @@
 """At the municipality's desk: what waited, what contradicts, a person who moves, certificates, the
-ledger, the log."""
+ledger."""
 import collections
 import csv
 import io
@@ -9,7 +9,6 @@ import time
 import no_trace
 from scene import (A_TOWN, AOGASHIMA, FUJISAWA, HANAKO, ICHIRO, KAGOSHIMA, LATER, MINATO, NAMES, NEVER,
                    PEOPLE, TARO, Scene, coupon, residents)
-from show import pad
 
 
 class Desk(Scene):
@@ -244,29 +243,3 @@ class Desk(Scene):
                             f"{len(rows)} rows, " + ("as it must be" if good else "wrong"), good)
             if code == KAGOSHIMA:
                 self.show.quote(*[line for line in text.splitlines() if line.startswith(self.addressee)])
-
-    # --- 12 ---
-
-    def access_log(self):
-        self.step("Who looked, and is the log whole",
-                  "Every look at a person is an entry in the same file as the records, committed before "
-                  "anything is shown. The chain over the sealed entries is verified.")
-        r = self.kagoshima.get("/v1/held-inquiries")
-        self.show.equal("a clerk without the right asks for held ones", "403 forbidden", self.result(r))
-        approver = self.stack.staff(MINATO, "minato-approver")
-        her = self.find(approver, coupon_number=coupon(HANAKO))[0]
-        r = approver.get(f"/v1/residents/{her['resident_id']}/access-log")
-        entries = r.json.get("entries", [])
-        acts = [e["act"] for e in entries]
-        self.show.check("港区's approver: who has looked at 髙﨑 花子", "2 doses, flag, 2 answers",
-                        f"{len(entries)} entries", acts.count("dose.record") == 2
-                        and "resident.flag" in acts and acts.count("inquiry.answer") == 2,
-                        *["  ".join((e["at"][:10], pad(e["user"], 16), pad(e["section"], 12),
-                                     pad(e["act"], 18), e["result"])) for e in entries][-6:])
-        total = 0
-        for code, name in list(NAMES.items())[:3] + [("000000", "registry")]:
-            v = self.stack.command("log.verify", municipality_code=code)
-            total += v["entries"]
-            self.show.check(f"log.verify {code} {name}", "ok", f"{v['entries']:,} entries, head "
-                            f"{v['head'][:12]}…", v["ok"] is True)
-        return total
