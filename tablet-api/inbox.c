@@ -102,7 +102,8 @@ static enum vrs_err run_put(struct inbox *in, struct inbox_job *job) {
         e = inbox_db_by_key(in->db, p->key_hash, &p->found);
         if (e == ERR_NOT_FOUND && p->only_existing != VRS_OK)
             return p->only_existing;
-        if (e == VRS_OK && !secret_equal(p->found.body_mac, p->body_mac, sizeof p->found.body_mac))
+        if (e == VRS_OK && !p->any_body &&
+            !secret_equal(p->found.body_mac, p->body_mac, sizeof p->found.body_mac))
             e = ERR_KEY_REUSED;
         return e;
     }

@@ -55,6 +55,7 @@ struct inbox_put {
     uint8_t key_hash[CRYPTO_HASH_BYTES];
     uint8_t body_mac[CRYPTO_HASH_BYTES];
     struct buffer plain;
+    bool any_body;              /* a known key is answered whatever body it came with */
     enum vrs_err only_existing; /* not VRS_OK: a key that is new is refused with this */
     /* VRS_OK: durable.  ERR_KEY_REUSED: the key stands for another body. */
     struct inbox_found found; /* the entry now: this one, or the first with the same key */

@@ -89,6 +89,14 @@ static const struct field dose_fields[] = {
     {12, FIELD_BOOL, true, MEMBER(line_dose, clock_warning), 0, 0},
     END};
 
+static const struct field relay_fields[] = {
+    {20, FIELD_BLOB, true, offsetof(struct line_relay, sealed),
+     offsetof(struct line_relay, sealed_len), 0, 0},
+    {21, FIELD_STR, true, MEMBER(line_relay, key), 0, 0},
+    {22, FIELD_STR, true, MEMBER(line_relay, terminal), 0, 0},
+    {23, FIELD_STR, false, MEMBER(line_relay, staff), 0, 0},
+    END};
+
 static const struct field cancel_fields[] = {
     {1, FIELD_FIXED, true, MEMBER(line_cancel, receipt), 0, 0},
     {2, FIELD_STR, true, MEMBER(line_cancel, terminal), 0, 0},
@@ -353,6 +361,20 @@ void line_dose_encode(const struct line_dose *d, struct buffer *out) {
 
 enum vrs_err line_dose_decode(const void *p, size_t n, struct line_dose *out) {
     return read_record(dose_fields, p, n, out, sizeof *out);
+}
+
+void line_relay_encode(const struct line_relay *r, struct buffer *out) {
+    write_fields(relay_fields, r, out);
+}
+
+enum vrs_err line_relay_decode(const void *p, size_t n, struct line_relay *out) {
+    return read_record(relay_fields, p, n, out, sizeof *out);
+}
+
+void line_relay_aad(const char *key, const char *municipality, struct buffer *out) {
+    wire_put_str(out, 1, "tablet-reading-1");
+    wire_put_str(out, 2, key);
+    wire_put_str(out, 3, municipality);
 }
 
 void line_cancel_encode(const struct line_cancel *c, struct buffer *out) {

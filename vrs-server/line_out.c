@@ -109,21 +109,80 @@ static void actor_of(const char *staff, const char *terminal, struct log_actor *
     *out = (struct log_actor){.user = staff, .terminal = terminal, .source = "internet"};
 }
 
-static enum vrs_err run_dose(struct line_out *l, struct partition *p, const struct line_entry *e,
-                             const struct buffer *text, struct tally_batch *tally,
-                             struct line_result *result, struct apply_proof *proof) {
+/* What the Internet side would have refused, had it been able to look: a person settles it now. */
+static void check_relayed(const struct line_out *l, const struct line_dose *d,
+                          const struct line_entry *e, struct claim *c) {
+    struct buffer b;
+    buffer_init(&b, sizeof c->notes);
+    if (clock_parse_date(d->vaccinated_on, &c->vaccinated_on) != VRS_OK) {
+        c->vaccinated_on = clock_date_jst(e->received_ms);
+        (void)buffer_puts(&b, "R110 接種日が読めないため受付日としました。");
+    }
+    if (d->given && vaccine_find(l->server->vaccines, d->product) == NULL)
+        (void)buffer_puts(&b, "R132 ワクチンの製品コードが一覧にありません。");
+    if (d->given && d->lot[strspn(d->lot, " ")] == '\0')
+        (void)buffer_puts(&b, "R130 ロット番号がありません。");
+    if (d->given && c->coupon.kind == COUPON_EXAMINED_ONLY)
+        (void)buffer_puts(&b, "R107 券種と接種状況が一致しません。");
+    if (d->site[0] == '\0')
+        (void)buffer_puts(&b, "R181 会場がありません。");
+    if (!b.failed && b.len > 0)
+        (void)snprintf(c->notes, sizeof c->notes, "%s", buffer_cstr(&b));
+    buffer_fini(&b);
+}
+
+static bool printable(const struct line_dose *d) {
+    const char *const texts[] = {d->product, d->lot,      d->site, d->physician,
+                                 d->read_by, d->terminal, d->staff};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!text_valid_utf8(texts[i], strlen(texts[i])) || !text_printable(texts[i]))
+            return false;
+    return true;
+}
+
+/* A reading: as tablet-api read it, or as a tablet sealed it while it waited; that one says itself
+ * who read it, and `relay` who brought it. */
+static enum vrs_err open_dose(struct crypto_opener *opener, const struct line_entry *e,
+                              const struct buffer *text, struct line_dose *d,
+                              struct line_relay *relay, bool *relayed) {
+    struct buffer aad, inner;
+    *relayed = line_relay_decode(text->data, text->len, relay) == VRS_OK;
+    if (!*relayed)
+        return line_dose_decode(text->data, text->len, d);
+    buffer_init(&aad, 1024);
+    buffer_init(&inner, MAX_ENTRY_BYTES);
+    line_relay_aad(relay->key, e->municipality, &aad);
+    enum vrs_err err =
+        crypto_opener_unseal(opener, aad.data, aad.len, relay->sealed, relay->sealed_len, &inner);
+    if (err == VRS_OK)
+        err = line_dose_decode(inner.data, inner.len, d);
+    if (err == VRS_OK && !printable(d))
+        err = ERR_CORRUPT;
+    buffer_fini(&aad);
+    buffer_fini(&inner);
+    return err;
+}
+
+static enum vrs_err run_dose(struct line_out *l, struct crypto_opener *opener, struct partition *p,
+                             const struct line_entry *e, const struct buffer *text,
+                             struct tally_batch *tally, struct line_result *result,
+                             struct apply_proof *proof) {
     struct line_dose d;
+    struct line_relay relay;
     struct claim c;
     struct log_actor who;
     struct vrs_fault fault = {0};
-    enum vrs_err err = line_dose_decode(text->data, text->len, &d);
+    bool relayed = false;
+    enum vrs_err err = open_dose(opener, e, text, &d, &relay, &relayed);
     if (err != VRS_OK)
         return err;
     claim_init(&c);
     if (line_parse(d.ocr_line, NULL, &c.coupon, &fault) != VRS_OK ||
-        clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK ||
+        (!relayed && clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK) ||
         strcmp(c.coupon.municipality.digits, partition_code(p)) != 0)
         return ERR_CORRUPT; /* also a dose that was sent to another town's partition */
+    if (relayed)
+        check_relayed(l, &d, e, &c);
     memcpy(c.receipt, e->receipt, sizeof c.receipt);
     c.given = d.given;
     c.registered_ms = e->received_ms;
@@ -137,9 +196,9 @@ static enum vrs_err run_dose(struct line_out *l, struct partition *p, const stru
     COPY(terminal);
     COPY(staff);
 #undef COPY
-    (void)snprintf(c.origin, sizeof c.origin, "tablet");
-    actor_of(d.staff, d.terminal, &who);
-    terminal_list_used(l->server->terminals, d.terminal);
+    (void)snprintf(c.origin, sizeof c.origin, relayed ? "relay" : "tablet");
+    actor_of(relayed ? relay.staff : d.staff, relayed ? relay.terminal : d.terminal, &who);
+    terminal_list_used(l->server->terminals, who.terminal);
     err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result, proof);
     claim_wipe(&c);
     secret_wipe(&d, sizeof d);
@@ -254,7 +313,7 @@ static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, st
         if (b->replay == NULL)
             result->outcome = e->kind == LINE_CANCEL ? LINE_CANCELLED : LINE_RECORDED;
     } else if (err == VRS_OK && e->kind == LINE_DOSE)
-        err = run_dose(l, p, e, text, tally, result, proof);
+        err = run_dose(l, l->opener[b->job.worker_index], p, e, text, tally, result, proof);
     else if (err == VRS_OK && e->kind == LINE_CANCEL)
         err = run_cancel(l, p, e, text, tally, result, proof);
     else if (err == VRS_OK)

@@ -162,6 +162,12 @@ static bool terminal_clock_wrong(const struct rule *r, const struct rule_input *
            (c->read_at_ms >= 0 && c->read_at_ms - c->registered_ms > r->number * MINUTE_MS);
 }
 
+/* A relayed claim comes with notes only about what nobody could check before it was acknowledged. */
+static bool relayed_reading_wrong(const struct rule *r, const struct rule_input *in) {
+    (void)r;
+    return strcmp(in->claim->origin, "relay") == 0 && in->claim->notes[0] != '\0';
+}
+
 static const struct {
     const char *name;
     rule_fn *fires;
@@ -184,6 +190,7 @@ static const struct {
     {"repeated_in_sitting", repeated_in_sitting, "sitting_hours"},
     {"registered_late", registered_late, "days"},
     {"terminal_clock_wrong", terminal_clock_wrong, "minutes"},
+    {"relayed_reading_wrong", relayed_reading_wrong, NULL},
 };
 
 /* --- loading --- */

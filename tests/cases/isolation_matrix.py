@@ -145,6 +145,8 @@ TERMINALS = {
     "GET /app/{file}": Row(at("/app/manifest.webmanifest"), other="nothing"),
     "POST /v1/doses": Row(at("/v1/doses", lambda i: i.reading), other=None),
     "POST /v1/doses:batch": Row(at("/v1/doses:batch", lambda i: i.batch), other=None),
+    "POST /v1/doses:relay": Row(at("/v1/doses:relay", lambda i: {
+        "idempotency_key": str(uuid.uuid4()), "municipality_code": OURS, "sealed": "x"}), {422}, None),
     "GET /v1/doses/{receipt_id}": Row(at("/v1/doses/{receipt}")),
     "POST /v1/doses/{receipt_id}:cancel": Row(at("/v1/doses/{receipt}:cancel", WHY)),
     "POST /v1/coupons:check": Row(at("/v1/coupons:check", lambda i: {"ocr_line": i.line}),

@@ -250,7 +250,16 @@ def tablets(stack, clerk):
     for line in (f"21{MINATO}{coupons[0]}", f"21{MINATO}{coupons[0][:9]}O", "x"):
         t.post("/v1/coupons:check", {"ocr_line": line})
     t.get("/v1/vaccines")
-    t.get("/v1/app-state")
+    relayed = {"idempotency_key": str(uuid.uuid4()), "municipality_code": MINATO}
+    sealed = json.dumps({"key": relayed["idempotency_key"], "municipality": MINATO, "dose": body(
+        coupons[0], terminal="tablet-1", staff="site-1")})
+    relayed["sealed"] = subprocess.run(
+        ["node", "--no-warnings", os.path.join(ROOT, "tests", "lib", "seal_reading.mjs"),
+         t.get("/v1/app-state").json["inbox_key"]], input=sealed, text=True, check=True,
+        stdout=subprocess.PIPE).stdout.strip()
+    t.post("/v1/doses:relay", relayed)
+    for wrong in ({"idempotency_key": "x"}, {"municipality_code": "999999"}, {"sealed": ""}):
+        t.post("/v1/doses:relay", dict(relayed, **wrong))
     for name in ("", "app/index.html", "app/manifest.webmanifest", "app/reader.wasm", "app/none"):
         t.get("/" + name)
     client_for(stack, None, "public").get("/v1/vaccines")
