@@ -5,13 +5,17 @@ import { start } from "./outbox.js";
 import { loadApp } from "./session.js";
 import { change, day, state, useApp } from "./state.js";
 import { Header, Notices } from "./parts.jsx";
+import { Handover } from "./pages/handover.jsx";
 import { Login } from "./pages/login.jsx";
 import { List } from "./pages/list.jsx";
+import { Mend } from "./pages/mend.jsx";
 import { Read } from "./pages/read.jsx";
 import { Revoked } from "./pages/revoked.jsx";
 import { Setup } from "./pages/setup.jsx";
+import { recallUnlock } from "./unlock.js";
+import { registerWorker } from "./worker.js";
 
-const PAGES = { login: Login, setup: Setup, read: Read, list: List };
+const PAGES = { login: Login, setup: Setup, read: Read, list: List, handover: Handover, mend: Mend };
 
 function App() {
   const s = useApp();
@@ -36,6 +40,8 @@ function App() {
 async function recall() {
   const sitting = await db.setting("sitting");
   if (sitting && sitting.chosen === day()) change({ sitting });
+  change({ exported: (await db.setting("exported")) ?? [] });
+  await recallUnlock();
 }
 
 async function main() {
@@ -43,6 +49,7 @@ async function main() {
   render(<App />, document.getElementById("app"));
   await loadApp();
   await start();
+  await registerWorker();
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -34,6 +34,9 @@ export const numberOf = row => {
 };
 export const doseOf = id => words.get(id);
 
+/** Of this tablet: what came by a file of another one is sent, but not counted here. */
+export const isOwn = row => !state.app || row.terminal === state.app.terminal;
+
 async function show() {
   const rows = (await db.all("outbox")).sort((a, b) => a.at - b.at);
   const today = day();
@@ -62,13 +65,15 @@ export async function add(digits, readBy) {
   return keep(dose, user?.user_id ?? "", app);
 }
 
-async function keep(dose, staff, app) {
+/** `after`: {receipt_id, key} of a record that this one replaces: cancelled first, then this is sent. */
+async function keep(dose, staff, app, after) {
   const id = crypto.randomUUID();
   const municipality = dose.ocr_line.slice(2, 8);
   const plain = encodeDose({ ...dose, terminal: app.terminal, staff });
   const sealed = await seal(fromBase64(app.inbox_key), relayAad(id, municipality), plain);
   words.set(id, dose);
   const row = { id, municipality, sealed: toBase64(sealed), at: Date.now(), staff, terminal: app.terminal };
+  if (after) row.after = after;
   await db.put("outbox", row);
   change({ waiting: [...state.waiting, row] });
   schedule(0);
@@ -94,6 +99,7 @@ async function send() {
 
 /** → ms until the next try, 0 go on */
 async function sendOne(row) {
+  if (row.after) return replace(row);
   const dose = words.get(row.id);
   const r = dose
     ? await call("POST", "/v1/doses", dose, row.id)
@@ -108,6 +114,61 @@ async function sendOne(row) {
   if (r.away || r.again) return Math.max(r.wait_ms ?? 0, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
   await attend(row, r);
   return 0;
+}
+
+/** The old record is cancelled; only then the new one may go. */
+async function replace(row) {
+  const { receipt_id, key } = row.after;
+  const r = await call("POST", `/v1/doses/${receipt_id}:cancel`, { reason: "会場での訂正（同じ接種券を登録し直し）" }, key);
+  note(r);
+  if (r.ok) {
+    const old = state.done.find(d => d.receipt_id === receipt_id);
+    if (old) await update({ ...old, outcome: "cancelled" });
+    const { after, ...free } = row;
+    await db.put("outbox", free);
+    change({ waiting: state.waiting.map(w => (w.id === row.id ? free : w)) });
+    return 0;
+  }
+  if (stopped(r)) return -1;
+  if (r.away || r.again) return Math.max(r.wait_ms ?? 0, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
+  await attend(row, r);
+  return 0;
+}
+
+/** A lot that was wrong all morning: every chosen record again with other words, resumable. */
+export async function mend(rows, changes) {
+  for (const row of rows)
+    await keep({ ...words.get(row.id), ...changes }, row.staff, state.app, { receipt_id: row.receipt_id, key: crypto.randomUUID() });
+}
+
+/** What waits, for a second tablet: it can bring it to the server, and do nothing else with it. */
+export async function exported() {
+  const rows = [...state.waiting, ...state.attention].filter(r => !r.after);
+  const readings = rows.map(({ id, municipality, sealed, at, staff, terminal }) => ({ id, municipality, sealed, at, staff, terminal }));
+  await db.setSetting("exported", rows.map(r => r.id));
+  change({ exported: rows.map(r => r.id) });
+  return JSON.stringify({ format: "vrs-handover/1", terminal: state.app?.terminal, exported_at: new Date().toISOString(), readings }, null, 1);
+}
+
+/** → how many were new; throws words for a person */
+export async function received(text) {
+  let file;
+  try {
+    file = JSON.parse(text);
+  } catch {
+    throw new Error("このファイルは読み取り記録の書き出しではありません。");
+  }
+  const forms = { id: /^[0-9a-f-]{36}$/, municipality: /^\d{6}$/, sealed: /^[A-Za-z0-9+/]{80,5465}={0,2}$/, terminal: /^[\w.-]{1,63}$/ };
+  const good = r => r && Object.entries(forms).every(([name, form]) => form.test(r[name])) && Number.isFinite(r.at) && String(r.staff).length < 64;
+  if (file?.format !== "vrs-handover/1" || !Array.isArray(file.readings) || !file.readings.every(good))
+    throw new Error("このファイルは読み取り記録の書き出しではありません。");
+  const known = new Set([...state.waiting, ...state.attention, ...state.done].map(r => r.id));
+  const fresh = file.readings.filter(r => !known.has(r.id));
+  for (const { id, municipality, sealed, at, staff, terminal } of fresh)
+    await db.put("outbox", { id, municipality, sealed, at, staff: String(staff), terminal });
+  await show();
+  schedule(0);
+  return fresh.length;
 }
 
 /** What an answer says about the network, the session and the terminal. */
@@ -145,7 +206,7 @@ async function attend(row, r) {
 async function settle(row, dose, receipt) {
   const done = {
     id: row.id, receipt_id: receipt.receipt_id, outcome: receipt.outcome, at: row.at, staff: row.staff, day: day(row.at),
-    municipality: row.municipality, proof: await proofOf(receipt, dose), warnings: receipt.warnings ?? [],
+    terminal: row.terminal, municipality: row.municipality, proof: await proofOf(receipt, dose), warnings: receipt.warnings ?? [],
   };
   await db.put("receipts", done); // before the reading goes: it is always in one of the two
   await db.remove("outbox", row.id);

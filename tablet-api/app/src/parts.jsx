@@ -1,8 +1,7 @@
 // What several pages show.
 import { dashed } from "./coupon.js";
 import { WORDS, isGreen } from "./outbox.js";
-import { logOut } from "./session.js";
-import { change, state, useApp } from "./state.js";
+import { change, useApp } from "./state.js";
 
 /** 2-1-131032-0001000007, read aloud digit by digit. */
 export function Digits({ digits, big }) {
@@ -27,17 +26,12 @@ export function Header() {
       <nav aria-label="画面の切り替え">
         {s.session !== "none" && <Tab page="read" now={s.page} on={go("read")} off={!s.sitting}>読み取り</Tab>}
         <Tab page="list" now={s.page} on={go("list")}>記録と枚数</Tab>
-        {s.session !== "none" && <Tab page="setup" now={s.page} on={go("setup")}>ワクチン・会場</Tab>}
+        {s.session !== "none" && s.session !== "local" && <Tab page="setup" now={s.page} on={go("setup")}>ワクチン・会場</Tab>}
         {s.session === "none" && <Tab page="login" now={s.page} on={go("login")}>ログイン</Tab>}
-        {s.session !== "none" && <button class="quiet" onClick={leave}>交代・終了</button>}
+        {s.session !== "none" && <Tab page="handover" now={s.page} on={go("handover")}>交代・終了</Tab>}
       </nav>
     </header>
   );
-}
-
-function leave() {
-  if (state.waiting.length > 0 || state.attention.length > 0) change({ page: "list", leaving: true });
-  else logOut();
 }
 
 function Tab({ page, now, on, off, children }) {
@@ -53,6 +47,10 @@ export function Notices() {
       {s.session === "expired" && (
         <p class="notice amber">ログインの有効時間が過ぎました。記録は保管されています。
           <button onClick={() => change({ session: "none", page: "login" })}>ログインし直す</button></p>
+      )}
+      {s.session === "local" && (
+        <p class="notice amber">解錠コードで読み取り中です。記録はこの端末に保管されます。送るにはログインしてください。
+          <button onClick={() => change({ session: "none", page: "login" })}>ログインする</button></p>
       )}
       {s.clock !== 0 && <p class="notice amber">この端末の時計が約{minutes}分{s.clock > 0 ? "進んで" : "遅れて"}います。端末の日付と時刻の設定を直してください。</p>}
       {s.newVersion && (

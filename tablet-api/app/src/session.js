@@ -1,5 +1,5 @@
 // Who works here: log in, log out, what is fetched once a session is open.
-import { call, setToken } from "./api.js";
+import { call, hasToken, setToken } from "./api.js";
 import * as db from "./db.js";
 import { note, schedule, stopped } from "./outbox.js";
 import { change, state } from "./state.js";
@@ -33,8 +33,10 @@ export async function logIn(user_id, password) {
   return null;
 }
 
+/** The next person chooses product and lot anew. */
 export async function logOut() {
-  await call("DELETE", "/v1/sessions/current");
+  if (hasToken()) await call("DELETE", "/v1/sessions/current");
   setToken(null);
+  await db.remove("settings", "sitting");
   change({ user: null, session: "none", sitting: null, page: "login" });
 }

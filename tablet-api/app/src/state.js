@@ -14,7 +14,9 @@ export const state = {
   waiting: [], // rows of the outbox without a problem
   attention: [], // rows with a problem: 要対応
   done: [], // receipts of today, newest first
-  newVersion: false,
+  exported: [], // ids that were written to a file for a second tablet
+  unlock: null, // the local unlock as it was set, null none
+  newVersion: null, // acts: switches to it
 };
 
 const listeners = new Set();

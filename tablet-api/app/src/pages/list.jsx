@@ -1,13 +1,16 @@
 // What was read today: waiting, refused, the last ten with undo, the count to compare with paper.
 import { useState } from "preact/hooks";
-import { cancel, correct, dismiss, doseOf, numberOf } from "../outbox.js";
+import { cancel, correct, dismiss, doseOf, isOwn, numberOf } from "../outbox.js";
 import { problemOf, typed } from "../coupon.js";
 import { Mark } from "../parts.jsx";
-import { time, useApp } from "../state.js";
+import { change, time, useApp } from "../state.js";
+import { Export, Import } from "./handover.jsx";
 
 export function List() {
   const s = useApp();
-  const counted = s.done.filter(d => d.outcome !== "cancelled");
+  const own = s.done.filter(isOwn);
+  const counted = own.filter(d => d.outcome !== "cancelled");
+  const waiting = s.waiting.filter(w => isOwn(w) && !w.after);
   return (
     <section>
       <h1 tabIndex={-1}>記録と枚数</h1>
@@ -15,27 +18,32 @@ export function List() {
       <p>回収した接種券の枚数と、下の合計が同じか確かめてください。</p>
       <dl class="counts">
         <div><dt>受け付け済み</dt><dd>{counted.length} 枚</dd></div>
-        <div><dt>未送信</dt><dd>{s.waiting.length} 枚</dd></div>
-        <div class="sum"><dt>合計</dt><dd>{counted.length + s.waiting.length} 枚</dd></div>
+        <div><dt>未送信</dt><dd>{waiting.length} 枚</dd></div>
+        <div class="sum"><dt>合計</dt><dd>{counted.length + waiting.length} 枚</dd></div>
         <div><dt>要対応（合計に含みません）</dt><dd>{s.attention.length} 枚</dd></div>
-        <div><dt>取り消し</dt><dd>{s.done.length - counted.length} 枚</dd></div>
+        <div><dt>取り消し</dt><dd>{own.length - counted.length} 枚</dd></div>
       </dl>
       {s.attention.length > 0 && <><h2>要対応</h2>{s.attention.map(a => <Attention key={a.id} row={a} />)}</>}
       {s.waiting.length > 0 && (
         <>
           <h2>未送信</h2>
           <p>つながると自動で送ります。この端末の電源は切っても構いません。</p>
-          <ul class="rows">{s.waiting.map(w => <li key={w.id}>{time(w.at)}　{numberOf(w) || "番号は封印済み"}　読み取り: {w.staff || "—"}</li>)}</ul>
+          <ul class="rows">{s.waiting.map(w => <li key={w.id}>{time(w.at)}　{numberOf(w) || "番号は封印済み"}　読み取り: {w.staff || "—"}{!isOwn(w) && `（端末 ${w.terminal}）`}{w.after && "（訂正）"}</li>)}</ul>
         </>
       )}
+      {s.session === "open" && <button onClick={() => change({ page: "mend" })}>ロットをまとめて訂正する</button>}
       <h2>直近の10件</h2>
       {s.done.length === 0 && <p>まだありません。</p>}
       <ul class="rows">{s.done.slice(0, 10).map(d => <Done key={d.id} row={d} />)}</ul>
+      <h2>別の端末とのやりとり</h2>
+      {s.waiting.length + s.attention.length > 0 && <Export />}
+      <Import />
     </section>
   );
 }
 
 function Done({ row }) {
+  const s = useApp();
   const [asking, setAsking] = useState(false);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -52,7 +60,7 @@ function Done({ row }) {
       <p>{time(row.at)}　<span class="digits">{name}</span>　読み取り: {row.staff || "—"}</p>
       <p><Mark row={row} /></p>
       {row.warnings?.map(w => <p class="help" key={w.code}>{w.detail}</p>)}
-      {row.outcome !== "cancelled" && !asking && <button onClick={() => setAsking(true)} aria-label={`${time(row.at)}の記録を取り消す`}>取り消す</button>}
+      {s.session === "open" && row.outcome !== "cancelled" && !asking && <button onClick={() => setAsking(true)} aria-label={`${time(row.at)}の記録を取り消す`}>取り消す</button>}
       {asking && (
         <div class="card amber">
           <p>この記録を取り消しますか。自治体の記録からも取り消されます。</p>

@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 import { Field } from "../parts.jsx";
 import { logIn } from "../session.js";
-import { state } from "../state.js";
+import { state, useApp } from "../state.js";
+import { unlock } from "../unlock.js";
 
 export function Login() {
   const [problem, setProblem] = useState(null);
@@ -29,6 +30,29 @@ export function Login() {
         <p class="problem" role="alert">{problem}</p>
         <button class="main" disabled={busy}>{busy ? "確認しています…" : "ログイン"}</button>
       </form>
+      <Local />
     </section>
+  );
+}
+
+/** Without network, after a restart: reading goes on under the supervisor's code. */
+function Local() {
+  const s = useApp();
+  const [problem, setProblem] = useState(null);
+  if (s.online || !s.unlock) return null;
+  async function submit(e) {
+    e.preventDefault();
+    setProblem(null);
+    if (!s.sitting || !s.app) return setProblem("今日のワクチンと会場がまだ選ばれていないため、使えません。");
+    setProblem(await unlock(new FormData(e.target).get("code")));
+  }
+  return (
+    <form onSubmit={submit} class="card">
+      <h2>通信できないとき</h2>
+      <p>{s.unlock.user_id} が設定した解錠コードで、読み取りだけを続けられます。</p>
+      <Field id="code" label="解錠コード"><input id="code" name="code" type="password" autocomplete="off" required /></Field>
+      <p class="problem" role="alert">{problem}</p>
+      <button>読み取りを続ける</button>
+    </form>
   );
 }

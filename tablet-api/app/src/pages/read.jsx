@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api.js";
 import { openCamera, tone } from "../camera.js";
 import { isNotGiven, liveProblem, problemOf, typed } from "../coupon.js";
-import { add, note, stopped, twice } from "../outbox.js";
+import { add, isOwn, note, stopped, twice } from "../outbox.js";
 import { Digits, Mark } from "../parts.jsx";
 import { state, useApp } from "../state.js";
 
@@ -98,7 +98,7 @@ export function Read() {
         camera.current?.take?.(digits);
         accept(digits, by);
       }} off={!!read} />
-      <p class="count">今日 この端末で読み取った枚数 <b id="count">{s.done.filter(d => d.outcome !== "cancelled").length + s.waiting.length}</b> 枚</p>
+      <p class="count">今日 この端末で読み取った枚数 <b id="count">{s.done.filter(d => isOwn(d) && d.outcome !== "cancelled").length + s.waiting.filter(w => isOwn(w) && !w.after).length}</b> 枚</p>
     </section>
   );
 }
