@@ -24,7 +24,7 @@
 #include "lib/err.h"
 #include "tablet-api/proof.h"
 
-/* One client belongs to one thread (each pool worker has one, the loop has one): blocking, with a
+/* One client belongs to one thread (each pool worker has one): blocking, with a
  * deadline a call, reconnects.  Opening does not connect.  ERR_SIGNER_AWAY when it does not answer.
  */
 struct signer_client;

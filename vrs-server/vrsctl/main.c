@@ -50,6 +50,8 @@ static const char usage[] =
     "                                                   head a prefix\n"
     "  backup municipality_code= name=                  sealed copies, records and numbers\n"
     "  restore municipality_code= name=                 then replays the inbox, new log epoch\n"
+    "  partition.destroy municipality_code= by=         a municipality leaves: its keys go (needs\n"
+    "                                                   its own approver's approval)\n"
     "  selfcheck [state=DIR] [number_state=DIR]         exit 1 on any fault\n";
 
 static bool read_all(int fd, struct buffer *out) {
