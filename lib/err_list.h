@@ -55,7 +55,7 @@
     X(ERR_CONFIG, "config", 500, false, "Configuration refused", "設定に誤りがあります。") \
     X(ERR_PROTOCOL, "protocol", 502, false, "Unexpected message from a peer", "相手システムからの応答が正しくありません。") \
     X(ERR_IO, "io", 500, true, "Input/output error", "読み書きに失敗しました。") \
-    /* coupons and doses (api.md, import and post codes) */ \
+    /* coupons and doses: posts and rows of imports */ \
     X(ERR_R101, "R101", 422, false, "Coupon number is not 10 digits", "券番号は数字10桁で入力してください。") \
     X(ERR_R102, "R102", 422, false, "Municipality check digit is wrong", "自治体コードの検査数字が合いません。券面の番号を読み直してください。") \
     X(ERR_R103, "R103", 422, false, "Coupon of another municipality", "他の自治体の接種券です。自治体コードを確認してください。") \

@@ -2,7 +2,7 @@
  *
  * It refuses rather than guesses: a line is given only when exactly 18 cells of one pitch were
  * found with nothing beside them, every digit was sure to two classifiers, and the municipality's
- * check digit fits (domain.md 2).  Ten of the digits have no check digit, so sureness is all there
+ * check digit fits.  Ten of the digits have no check digit, so sureness is all there
  * is; callers still want two equal readings of a camera (docs/decisions/0008).
  *
  * One source for scans (native) and tablets (wasm32): no library, no allocation, no file, no

@@ -4,7 +4,7 @@
  * Gone are the person with all versions, coupons, claims with all versions and their unsent marks,
  * links to numbers, inquiries and answers to them, requests about the person, and first answers
  * that are kept for repeated POSTs.  The record of provisions (情報提供等の記録) and the access log
- * stay their seven years (controls.md 9, 16). */
+ * stay their seven years. */
 #ifndef PARTITIONS_ERASE_H
 #define PARTITIONS_ERASE_H
 

@@ -6,7 +6,7 @@
  * of a dose carries a commitment to a statement that the terminal can write down itself:
  *
  *   statement  = "vrs-receipt/1\n" receipt_id "\n" dose_id "\n" outcome "\n" ocr_line "\n"
- *                status "\n" vaccinated_on "\n" product "\n" lot "\n"    (values as in api.md)
+ *                status "\n" vaccinated_on "\n" product "\n" lot "\n"    (as sent and answered)
  *   commitment = SHA-256(statement)   the receipt id (128 random bits) keeps it from being guessed
  *   leaf       = SHA-256(0x00 || commitment || SHA-256(sealed entry))     zeros where there is none
  *   head text  = "vrs-log/1\n" municipality "\n" epoch "\n" size "\n" hex(root) "\n"

@@ -1,5 +1,6 @@
-/* One row of an import file: read, checked, and (when committing) applied.  Layouts: domain.md
- * section 4, header line required, unknown or missing columns refuse the file (C15). */
+/* One row of an import file: read, checked, and (when committing) applied.  A
+ * header line is required, with exactly the columns of its kind (import_rows.c); unknown or missing
+ * ones refuse the file (C15). */
 #ifndef VRS_SERVER_IMPORT_ROWS_H
 #define VRS_SERVER_IMPORT_ROWS_H
 

@@ -4,7 +4,9 @@
  *       → registry: one-time code, last use → the municipality's log and settings → session
  *
  * An unknown user, a wrong password and an account that ended take the same way and time and get the
- * same answer. */
+ * same answer.
+ *
+ * The handlers are named session_ after their paths; who is logged in is session.h's. */
 #ifndef VRS_SERVER_LOGIN_H
 #define VRS_SERVER_LOGIN_H
 

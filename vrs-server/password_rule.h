@@ -1,8 +1,7 @@
 /* What may be a password: twelve characters or more (a passphrase up to 256), none of the known ones
  * of data/passwords.txt — as it stands, doubled, with digits and signs around it, or with 0 for o and
  * the like — and not just the user's ID or the town's name with a little around it.  Nothing else is
- * asked for: no kinds of characters, no regular change (controls.md 9.1).  Read-only after loading.
- */
+ * asked for: no kinds of characters, no regular change.  Read-only after loading. */
 #ifndef VRS_SERVER_PASSWORD_RULE_H
 #define VRS_SERVER_PASSWORD_RULE_H
 

@@ -4,13 +4,15 @@
  * A handler on the loop reads what it needs and calls inside_run (or inside_step for several
  * partitions in turn); `run` works inside the transaction, appends its log entry, and fills the
  * answer; the answer leaves only when the commit is durable.  When `run` fails, its writes are
- * undone, a log entry with the error's name is kept, and the problem is answered. */
+ * undone, a log entry with the error's name is kept, and the problem is answered.
+ *
+ * inside_ = on LG-WAN, as against the Internet side's requests in tablet-api. */
 #ifndef VRS_SERVER_REQUEST_H
 #define VRS_SERVER_REQUEST_H
 
-#include "lib/crypto.h"
 #include <stdio.h>
 
+#include "lib/crypto.h"
 #include "lib/json.h"
 #include "vrs-server/session.h"
 

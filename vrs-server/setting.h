@@ -1,6 +1,6 @@
-/* Settings of a municipality (controls.md 9): kept in its own partition (TABLE_SETTING), changed by
- * its own people with the right setting.manage, each change in the log with before and after.
- * What is not set has the default of the one list below; an unknown name is refused. */
+/* Settings of a municipality: kept in its own partition (TABLE_SETTING), changed by its own people
+ * with the right setting.manage, each change in the log with before and after.  What is not set has
+ * the default of the one list below; an unknown name is refused. */
 #ifndef VRS_SERVER_SETTING_H
 #define VRS_SERVER_SETTING_H
 

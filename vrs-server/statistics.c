@@ -2,7 +2,7 @@
  *
  * A municipality sees its own, as they are now.  Prefectures and the nation see sums over
  * municipalities, collected partition by partition once a Japanese day, with small cells hidden
- * (design.md rule 9; C06, C117): below ten "<10", and where only one cell of an answer would be
+ * (rule 9; C06, C117): below ten "<10", and where only one cell of an answer would be
  * hidden, the next smallest, too ("*"), so that it does not follow from a total known otherwise.
  *
  * Dates, products and turns come from the sealed tallies; ages from the doses themselves, a page a
