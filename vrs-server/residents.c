@@ -432,8 +432,7 @@ void residents_reveal_number(struct http_request *rq) {
     }
     const struct json_field fields[] = {JF_STR("purpose", false, 30, &r->purpose), JF_END};
     enum vrs_err e = inside_read(in, fields);
-    if (e == VRS_OK &&
-        (r->purpose == NULL || session_purpose(in, r->purpose, "reveal") != VRS_OK))
+    if (e == VRS_OK && (r->purpose == NULL || session_purpose(in, r->purpose, "reveal") != VRS_OK))
         e = ERR_PURPOSE;
     if (e != VRS_OK)
         inside_refuse(in, e);

@@ -16,7 +16,7 @@ struct control_call {
     json_t *request;
     json_t *reply;
     const struct verb *verb;
-    size_t step; /* of the verb's steps */
+    size_t step;         /* of the verb's steps */
     enum vrs_err failed; /* told when its entry is committed */
     control_done_fn *done;
     void *arg;
