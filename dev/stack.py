@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "dev"))
 import residents  # noqa: E402
 from client import Client  # noqa: E402
+from ports import free_port  # noqa: E402
 
 TOWNS = {"131032": "minato", "142051": "fujisawa", "462012": "kagoshima"}
 ORDER = ["vrs-number", "vrs-signer", "tablet-api", "vrs-server"]  # started in this order, stopped in reverse
@@ -41,19 +41,6 @@ SOCKETS = {"vrs-number": "number.sock", "vrs-signer": "signer.sock"}  # below so
 
 class StackError(Exception):
     pass
-
-
-def free_port(address, wanted):
-    """The wanted port, or any free one where it is taken."""
-    for port in (wanted, 0):
-        with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind((address, port))
-                return s.getsockname()[1]
-            except OSError:
-                continue
-    raise StackError(f"no free port on {address}")
 
 
 def others_may_pass(path):
@@ -290,8 +277,6 @@ class Stack:
             self.claim()
         self.make_files()
         self.ports = {n: free_port(a, p if self.fixed_ports else 0) for n, (a, p) in PORTS.items()}
-        if self.ports["tablet_admin"] == self.ports["inside_admin"] and not self.fixed_ports:
-            self.ports["inside_admin"] = free_port(INSIDE, 0)
         self.configurations()
         for name in ORDER:
             self.start_one(name)

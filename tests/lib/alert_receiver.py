@@ -7,6 +7,8 @@ import json
 import threading
 import time
 
+from case import free_port
+
 SECRET = b"a-secret-that-only-the-tests-know"
 
 
@@ -16,7 +18,7 @@ class Receiver:
 
     def __init__(self):
         self.got, self.calls, self.bad_signatures, self.mode = [], 0, 0, "ok"
-        self.lock, self.port, self.server = threading.Lock(), 0, None
+        self.lock, self.port, self.server = threading.Lock(), free_port(), None
         self.up()
 
     @property
@@ -54,7 +56,6 @@ class Receiver:
             daemon_threads = True
 
         self.server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def down(self):

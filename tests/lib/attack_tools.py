@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 
-from case import skip, stack_module, until
+from case import free_port, skip, stack_module, until
 
 PROGRAMS = {"testssl.sh": "testssl", "sslscan": "sslscan", "slowhttptest": "slowhttptest",
             "sqlmap": "sqlmap", "stunnel4": "stunnel4"}
@@ -35,12 +35,6 @@ def tools(test, *packages):
         skip(test, f"{' '.join(missing)} is not installed and cannot be")
         return None
     return paths
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @contextlib.contextmanager

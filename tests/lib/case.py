@@ -35,6 +35,7 @@ sys.path.insert(0, os.path.join(ROOT, "dev"))
 import client as client_module  # noqa: E402
 import residents  # noqa: E402
 import stack as stack_module  # noqa: E402
+from ports import free_port  # noqa: E402, F401
 
 MINATO, FUJISAWA, KAGOSHIMA = "131032", "142051", "462012"
 NEVER_REGISTERED = "134023"  # 青ヶ島村: known, without a file

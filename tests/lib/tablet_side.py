@@ -14,12 +14,16 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "dev"))
+from ports import free_port  # noqa: E402
+
 BUILD = os.environ.get("VRS_BUILD", os.path.join(ROOT, "build"))
 
 PULL, PULLED, OUTCOMES, ACKED, ANSWERS, REPLAY = range(1, 7)
@@ -167,16 +171,6 @@ def request(connection, method, path, body=None, headers=None):
 # ---- the daemon
 
 
-def free_ports(n):
-    sockets = [socket.socket() for _ in range(n)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 class TabletSide:
     """One state folder with its certificates; start, kill and start again as often as needed."""
 
@@ -211,7 +205,7 @@ class TabletSide:
         self.inbox_key = self.pki.path("inbox.key")
         openssl("genpkey", "-algorithm", "ED25519", "-out", self.sign_key)
         openssl("genpkey", "-algorithm", "X25519", "-out", self.inbox_key)
-        ports = free_ports(4)
+        ports = [free_port() for _ in range(4)]
         self.terminals, self.public, self.line, self.admin = ports
         self.config = {
             "terminals_address": "127.0.0.1", "terminals_port": self.terminals,

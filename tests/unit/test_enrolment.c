@@ -208,7 +208,8 @@ static void requests_prove_their_key(void **state) {
     (void)state;
     const char *a = request_of("a");
     room_ok(pki_request_key(a, strlen(a), hash));
-    room_ok(pki_request_key(request_of("a"), strlen(a), other));
+    a = request_of("a"); /* signed anew: it may have another length */
+    room_ok(pki_request_key(a, strlen(a), other));
     assert_string_equal(hash, other);
     const char *b = request_of("b");
     room_ok(pki_request_key(b, strlen(b), other));
