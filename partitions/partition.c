@@ -557,6 +557,7 @@ enum vrs_err record_find(struct partition *p, enum store_table t, int n,
         struct store_index old = {.len = value->old_len};
         memcpy(old.bytes, value->old, sizeof old.bytes);
         e = p->engine->find(p->store, t, n, &old, collect, &c);
+        secret_wipe(&old, sizeof old);
         c.mixed = first > 0 && c.count > first;
     }
     return collected_end(p, t, &c, e, fn, arg);

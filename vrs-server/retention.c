@@ -242,11 +242,11 @@ static void page_done(struct pool_job *job) {
 }
 
 static void run_on(struct run *r) {
-    char code[7];
-    memcpy(code, r->job.municipality, sizeof code);
-    r->job = (struct pool_job){.run = run_page, .done = page_done};
-    memcpy(r->job.municipality, code, sizeof code);
-    if (pool_submit(r->server->pool, &r->job) != VRS_OK)
+    struct pool *pool = r->server->pool;
+    struct pool_job next = {.run = run_page, .done = page_done};
+    memcpy(next.municipality, r->job.municipality, sizeof next.municipality);
+    r->job = next;
+    if (pool_submit(pool, &r->job) != VRS_OK)
         run_end(r);
 }
 
