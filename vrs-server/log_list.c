@@ -41,6 +41,11 @@ static void format_jst(int64_t at_ms, char out[24]) {
                    t + 12);
 }
 
+/* What an entry does not have is "-" there, and an empty cell of a spreadsheet. */
+static const char *cell(const char *text) {
+    return text != NULL && strcmp(text, "-") == 0 ? "" : text;
+}
+
 /* --- the log of the municipality --- */
 
 static void csv_entry(struct buffer *b, const struct log_read *r) {
@@ -52,19 +57,19 @@ static void csv_entry(struct buffer *b, const struct log_read *r) {
     const char *cells[] = {sequence,
                            jst,
                            at,
-                           r->user,
-                           r->section,
-                           r->terminal,
+                           cell(r->user),
+                           cell(r->section),
+                           cell(r->terminal),
                            act_source_name(r->source),
                            act_name(r->act),
                            r->act,
                            act_purpose_name(r->purpose),
                            act_result_name(r->result),
-                           r->result,
+                           cell(r->result),
                            count,
-                           r->addressee,
-                           r->four_items,
-                           r->detail};
+                           cell(r->addressee),
+                           cell(r->four_items),
+                           cell(r->detail)};
     csv_write_row(b, CSV_FOR_PEOPLE, cells, sizeof cells / sizeof *cells);
 }
 
@@ -250,7 +255,7 @@ static enum vrs_err person_csv(struct buffer *b, const json_t *rows) {
         (void)snprintf(sequence, sizeof sequence, "%lld", (long long)sequence_at(rows, i));
         cells[0] = sequence;
         for (size_t n = 1; n < sizeof names / sizeof *names; n++)
-            cells[n] = json_string_value(json_object_get(row, names[n]));
+            cells[n] = cell(json_string_value(json_object_get(row, names[n])));
         csv_write_row(b, CSV_FOR_PEOPLE, cells, sizeof cells / sizeof *cells);
     }
     return b->failed ? ERR_TOO_LARGE : VRS_OK;
