@@ -154,7 +154,9 @@ exec unshare ${process.getuid() === 0 ? "-m" : "-rm"} sh -c 'mount --bind "${thi
     const p = this.page;
     await p.fill("#line", digits);
     await p.press("#line", "Enter");
-    await p.waitForSelector("#yes");
+    await p.waitForSelector("#yes", { timeout: 5000 }).catch(async e => {
+      throw new Error(`${digits} is not asked about: ${await p.innerText("main")}\n${e.message}`);
+    });
     await p.click("#yes");
   }
 

@@ -45,8 +45,9 @@ async function recall() {
 }
 
 async function main() {
-  await recall();
   render(<App />, document.getElementById("app"));
+  performance.mark("interactive"); // the log-in can be typed; the rest comes behind it
+  await recall();
   await loadApp();
   await start();
   await registerWorker();

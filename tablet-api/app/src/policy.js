@@ -42,21 +42,26 @@ export class Policy {
   reset() {
     this.first = null; // {digits, at}: one of two equal reads
     this.taken = null; // InView: accepted, ignored while it stays
+    this.typed = null; // the same for the number that was typed last
     this.clash = null; // InView: disagreed about, refused while it stays
     this.recent = []; // {digits, at} of the last pictures
   }
 
-  /** Accepted, or taken by other means: not to be read again at once. */
+  /** Typed while its coupon may lie before the camera: not to be read again. */
   take(digits, now) {
-    this.taken = new InView([digits], now);
+    this.typed = new InView([digits], now);
     this.first = null;
-    this.recent = [];
+  }
+
+  known(digits) {
+    return this.taken?.has(digits) || this.typed?.has(digits);
   }
 
   /** One picture.  `reads`: [{by: "qr"|"ocr"|"nw7", digits}], valid 18-digit coupons only.
    * → null | {accept: digits, by} | {clash: [digits, …]} */
   frame(reads, now) {
     const numbers = [...new Set(reads.map(r => r.digits))];
+    if (this.typed?.left(numbers, now)) this.typed = null;
     if (this.taken?.left(numbers, now) || (numbers.length === 1 && !this.taken?.has(numbers[0]))) this.taken = null;
     const clash = this.disagree(numbers, now);
     if (clash) {
@@ -64,11 +69,13 @@ export class Policy {
       return { clash };
     }
     const [digits] = numbers;
-    if (digits === undefined || this.taken?.has(digits)) return null;
+    if (digits === undefined || this.known(digits)) return null;
     const qr = reads.find(r => r.by === "qr");
     const again = this.first?.digits === digits && now - this.first.at <= WINDOW_MS;
     if (qr || reads.length > 1 || again) {
-      this.take(digits, now);
+      this.taken = new InView([digits], now);
+      this.first = null;
+      this.recent = [];
       return { accept: digits, by: (qr ?? reads[0]).by };
     }
     this.first = { digits, at: now };
@@ -79,7 +86,7 @@ export class Policy {
   disagree(numbers, now) {
     if (this.clash?.left(numbers, now)) this.clash = null;
     this.recent = this.recent.filter(r => now - r.at <= SAME_VIEW_MS);
-    const others = this.recent.map(r => r.digits).filter(d => !this.taken?.has(d));
+    const others = this.recent.map(r => r.digits).filter(d => !this.known(d));
     for (const digits of numbers) this.recent.push({ digits, at: now });
     if (this.clash && numbers.length === 1) {
       const near = [...this.clash.numbers].some(d => differ(d, numbers[0]) <= SAME_COUPON);
@@ -87,7 +94,7 @@ export class Policy {
       else if (!this.clash.has(numbers[0])) this.clash.numbers.add(numbers[0]);
       return this.clash ? [...this.clash.numbers] : null;
     }
-    const near = numbers.length === 1 && !this.taken?.has(numbers[0])
+    const near = numbers.length === 1 && !this.known(numbers[0])
       ? others.filter(d => d !== numbers[0] && differ(d, numbers[0]) <= SAME_COUPON) : [];
     const all = [...new Set([...numbers, ...near])];
     if (all.length < 2) return null;
