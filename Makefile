@@ -55,19 +55,18 @@ TESTLIB := $(BUILD)/libtest.a
 tablet-api_SRC := $(call src,tablet-api/*.c)
 tablet-api_LIB := $(OCR) $(VRS)
 vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c vrs-server/signer/client.c)
-# line.c is what both ends of the line say, proof.c what both ends of a receipt check.
-vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c tablet-api/proof.c))
+# line.c is what both ends of the line say.
+vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c))
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c) vrs-server/allow_list.c
 vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrs-number_SRC := $(filter-out vrs-server/number/client.c,$(call src,vrs-server/number/*.c))
 vrs-number_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrs-signer_SRC := $(filter-out vrs-server/signer/client.c,$(call src,vrs-server/signer/*.c))
-vrs-signer_SRC += $(if $(vrs-signer_SRC),$(wildcard tablet-api/proof.c))
-vrs-signer_LIB := $(VRS)
+vrs-signer_LIB := $(OCR) $(VRS)
 # Checks exports and receipts from outside: no keys, no partitions.
-vrs-verify_SRC := $(call src,vrs-verify/*.c) $(wildcard tablet-api/proof.c)
-vrs-verify_LIB := $(VRS)
+vrs-verify_SRC := $(call src,vrs-verify/*.c)
+vrs-verify_LIB := $(OCR) $(VRS)
 ocr-ingest_SRC := $(call src,ocr-ingest/main.c ocr-ingest/enrol.c ocr-ingest/feed*.c)
 ocr-ingest_LIB := $(OCR) $(VRS)
 ocr-scan_SRC := $(call src,ocr-ingest/scan/*.c)

@@ -7,7 +7,7 @@
  *   leaf = SHA-256(0x00 || commitment || SHA-256(sealed blob))
  *
  * The commitment (index column 1 of the row; zeros where there is none) is the hash of a statement
- * that an outsider can write down, though the entry is sealed: a receipt (tablet-api/proof.h), or
+ * that an outsider can write down, though the entry is sealed: a receipt (ocr-ingest/proof.h), or
  * the clear text of an epoch or purge (lib/log_text.h).  Rows of a file from before the tree have
  * their old chain there; it is taken as their commitment.
  *

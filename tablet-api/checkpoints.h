@@ -12,7 +12,7 @@
 #ifndef TABLET_API_CHECKPOINTS_H
 #define TABLET_API_CHECKPOINTS_H
 
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 struct checkpoints;
 struct event_base;

@@ -6,8 +6,8 @@
 #ifndef TABLET_API_LOG_PROOF_H
 #define TABLET_API_LOG_PROOF_H
 
+#include "ocr-ingest/proof.h"
 #include "tablet-api/inbox_db.h"
-#include "tablet-api/proof.h"
 
 struct http_request;
 struct tablet;

@@ -6,7 +6,7 @@
 
 #include "lib/arena.h"
 #include "lib/json.h"
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 enum {
     ARENA_BYTES = 128 << 20,

@@ -5,10 +5,10 @@
 #ifndef VRS_SERVER_APPLY_H
 #define VRS_SERVER_APPLY_H
 
+#include "ocr-ingest/proof.h"
 #include "partitions/access_log.h"
 #include "partitions/tally.h"
 #include "tablet-api/line.h"
-#include "tablet-api/proof.h"
 #include "vrs-server/rules.h"
 
 struct server;

@@ -6,8 +6,8 @@
 #define VRS_SERVER_CHECKPOINT_H
 
 #include "lib/client.h"
+#include "ocr-ingest/proof.h"
 #include "partitions/partition.h"
-#include "tablet-api/proof.h"
 
 struct checkpoints;
 struct http_request;

@@ -12,8 +12,8 @@
 #ifndef VRS_SERVER_LOG_LINES_H
 #define VRS_SERVER_LOG_LINES_H
 
+#include "ocr-ingest/proof.h"
 #include "partitions/access_log.h"
-#include "tablet-api/proof.h"
 
 enum { LOG_LINES_MOST = 5000, LOG_LINES_CHECKPOINTS = 32 };
 

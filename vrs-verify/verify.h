@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "lib/json.h"
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 enum { VERIFY_MAX_KEYS = 32, VERIFY_MAX_FILE = 64 << 20, VERIFY_MAX_LINE = 1 << 20 };
 

@@ -1,4 +1,3 @@
-// needs: tablet-api/proof.c
 /* Proofs, signed heads and clear texts from outside: what is accepted gives the same bytes again,
  * and stays within its bounds. */
 #include <stdint.h>
@@ -6,7 +5,7 @@
 #include <string.h>
 
 #include "lib/log_text.h"
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

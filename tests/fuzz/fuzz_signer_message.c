@@ -1,6 +1,6 @@
 /* What a peer of vrs-signer could send: any framing, any fields.  What is read must be within its
  * bounds and give an answer that is a message again. */
-// needs: vrs-server/signer/message.c tablet-api/proof.c
+// needs: vrs-server/signer/message.c
 #include <stdlib.h>
 #include <string.h>
 

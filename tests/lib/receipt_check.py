@@ -1,5 +1,5 @@
 """Checks a receipt's proof with nothing of the system's: hashlib, and openssl for Ed25519.  Written
-from tablet-api/proof.h, so that the programs' own arithmetic is not asked whether it is right."""
+from ocr-ingest/proof.h, so that the programs' own arithmetic is not asked whether it is right."""
 import base64
 import hashlib
 import os

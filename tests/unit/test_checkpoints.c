@@ -1,5 +1,5 @@
 /* The second place: what it keeps, what it refuses, what stays after years. */
-// needs: tablet-api/checkpoints.c tablet-api/proof.c
+// needs: tablet-api/checkpoints.c
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>

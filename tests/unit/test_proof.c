@@ -1,4 +1,3 @@
-// needs: tablet-api/proof.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 static const struct proof_statement statement = {
     .receipt_id = "0123456789abcdef0123456789abcdef",

@@ -1,4 +1,4 @@
-// needs: tablet-api/published.c tablet-api/proof.c
+// needs: tablet-api/published.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* vrs-signer behind its real socket: a forked server, vrs-server's client, raw messages. */
 // needs: vrs-server/signer/message.c vrs-server/signer/heads.c vrs-server/signer/keys.c
-// needs: vrs-server/signer/serve.c vrs-server/signer/client.c tablet-api/proof.c
+// needs: vrs-server/signer/serve.c vrs-server/signer/client.c
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 // needs: vrs-verify/log.c vrs-verify/input.c vrs-verify/receipt.c
-// needs: vrs-server/log_lines.c tablet-api/proof.c
+// needs: vrs-server/log_lines.c
 /* C78, S3: the export of a log and the program that checks it, against each other. */
 #include <setjmp.h>
 #include <stdarg.h>

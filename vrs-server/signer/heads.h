@@ -7,7 +7,7 @@
 #ifndef VRS_SERVER_SIGNER_HEADS_H
 #define VRS_SERVER_SIGNER_HEADS_H
 
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 struct heads;
 /* ERR_CORRUPT for a file that nobody here wrote so: somebody must look at it. */

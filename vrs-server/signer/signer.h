@@ -2,7 +2,7 @@
  * socket whose peer is vrs-server (by credentials).  Messages: u32be length, then lib/wire fields,
  * as vrs-number's; an unexpected one ends the connection.
  *
- *   HEAD       municipality, epoch, size, root → signed head (tablet-api/proof.h).
+ *   HEAD       municipality, epoch, size, root → signed head (ocr-ingest/proof.h).
  *              It remembers the last head of each municipality and epoch and refuses a smaller
  *              size, or another root at the same size: ERR_TAMPERED, and an event that alarms.
  *              An epoch that was left behind is never signed again.
@@ -22,7 +22,7 @@
 
 #include "lib/buffer.h"
 #include "lib/err.h"
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 /* One client belongs to one thread (each pool worker has one): blocking, with a
  * deadline a call, reconnects.  Opening does not connect.  ERR_SIGNER_AWAY when it does not answer.

@@ -1,4 +1,4 @@
-#include "tablet-api/proof.h"
+#include "ocr-ingest/proof.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The proof that a dose stands in its municipality's access log, as it travels from the partition
- * to the terminal and to whoever checks it years later.  Pure: shared by vrs-server, tablet-api and
- * vrs-verify; docs/proof.md says the same for a stranger.
+ * to the terminal and to whoever checks it years later.  Pure: shared by all who make, pass on or
+ * check one; docs/proof.md says the same for a stranger.
  *
  * A log entry is sealed, so an outsider could not tell what an entry is about.  Therefore the entry
  * of a dose carries a commitment to a statement that the terminal can write down itself:
@@ -16,8 +16,8 @@
  *
  * JSON ("proof" of a receipt): {"municipality_code", "epoch", "entry" (1 = first), "entry_hash"
  * hex, "path": [hex …], "size", "root" hex, "signed_at", "key_id", "signature" base64}. */
-#ifndef TABLET_API_PROOF_H
-#define TABLET_API_PROOF_H
+#ifndef OCR_INGEST_PROOF_H
+#define OCR_INGEST_PROOF_H
 
 #include <stdbool.h>
 #include <stddef.h>
