@@ -8,6 +8,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "ocr-ingest/feed_post.h"
+#include "ocr-ingest/feed_proof.h"
 #include "ocr-ingest/feed_report.h"
 
 enum {
@@ -23,6 +24,7 @@ struct feed {
     struct vaccine_list *vaccines;
     struct feed_journal *journal;
     struct feed_post *post;
+    struct feed_proof *proof; /* NULL: no keys were given */
     struct feed_report *report;
     struct feed_progress progress;
     unsigned char *seen; /* by row */
@@ -65,9 +67,36 @@ static void count_state(struct feed *f, uint64_t row, int by) {
     *n = by > 0 ? *n + 1 : *n - 1;
 }
 
+/* Where there are keys, the server's word alone is not enough. */
+static enum feed_state proven_state(struct feed *f, uint64_t row, enum feed_state state,
+                                    const json_t *answer) {
+    if (f->proof == NULL || !feed_state_stored(state) || state == FEED_PENDING)
+        return state;
+    enum feed_proven found = feed_proof_check(f->proof, row, answer);
+    if (found == FEED_PROOF_BAD)
+        return FEED_BAD_PROOF;
+    if (state != FEED_RECORDED && state != FEED_DUPLICATE)
+        return state;
+    if (found == FEED_PROOF_MISSING)
+        return FEED_UNPROVEN;
+    return state == FEED_RECORDED ? FEED_PROVEN : FEED_DUPLICATE_PROVEN;
+}
+
+/* Asked for again before the end of a run; `first`: once a run. */
+static bool still_open(const struct feed *f, enum feed_state s, bool first) {
+    bool by_word = s == FEED_RECORDED || s == FEED_DUPLICATE || s == FEED_BAD_PROOF;
+    return s == FEED_PENDING || (first && s == FEED_WAITING) ||
+           (f->proof != NULL && (s == FEED_UNPROVEN || (first && by_word)));
+}
+
 static enum vrs_err settled(uint64_t row, enum feed_state state, const char *code,
-                            const char *receipt, void *arg) {
+                            const char *receipt, const json_t *answer, void *arg) {
     struct feed *f = arg;
+    state = proven_state(f, row, state, answer);
+    if (state == FEED_UNPROVEN || state == FEED_BAD_PROOF)
+        code = feed_state_name(state);
+    if (f->proof != NULL && !still_open(f, state, true))
+        feed_proof_drop(f->proof, row);
     count_state(f, row, -1);
     enum vrs_err e = feed_journal_state(f->journal, row, state, code, receipt, &f->fault);
     count_state(f, row, 1);
@@ -169,6 +198,10 @@ static enum vrs_err send_reading(struct feed *f, const struct feed_reading *r) {
         json_decref(doc);
         return invalid(f, &changed);
     }
+    if (e == VRS_OK && f->proof != NULL &&
+        (!feed_state_stored((enum feed_state)entry->state) ||
+         still_open(f, (enum feed_state)entry->state, true)))
+        e = feed_proof_keep(f->proof, r->row, doc);
     if (e == VRS_OK && !feed_state_stored((enum feed_state)entry->state))
         e = batch_add(f, r->row, key, doc);
     json_decref(doc);
@@ -195,16 +228,14 @@ static enum vrs_err on_idle(void *arg) {
 
 /* --- the end --- */
 
-/* Asks for outcomes that were not known when the reading was stored: of what waits for a coupon
- * once, of what is pending until the time is up. */
+/* Asks for outcomes and proofs that were not there when the reading was stored: of what waits for a
+ * coupon, or has no good proof, once, of what is pending or lacks its proof until the time is up. */
 static enum vrs_err ask_open(struct feed *f) {
     int64_t until = clock_mono_ms() + f->o->outcome_wait_s * 1000;
     for (bool first = true; first || clock_mono_ms() < until; first = false) {
         for (uint64_t row = 1; row <= feed_journal_rows(f->journal); row++) {
             const struct feed_entry *e = feed_journal_find(f->journal, row);
-            bool ask = e != NULL && e->receipt != NULL &&
-                       (e->state == FEED_PENDING || (first && e->state == FEED_WAITING));
-            if (!ask)
+            if (e == NULL || e->receipt == NULL || !still_open(f, (enum feed_state)e->state, first))
                 continue;
             char receipt[FEED_RECEIPT_SIZE];
             (void)snprintf(receipt, sizeof receipt, "%s", e->receipt);
@@ -214,9 +245,11 @@ static enum vrs_err ask_open(struct feed *f) {
             if (!first && clock_mono_ms() >= until)
                 break;
         }
-        if (f->progress.counts.state[FEED_PENDING] == 0)
+        const struct feed_counts *c = &f->progress.counts;
+        if (c->state[FEED_PENDING] == 0 && (f->proof == NULL || c->state[FEED_UNPROVEN] == 0))
             break;
-        f->progress.waiting = "登録結果を待っています";
+        f->progress.waiting =
+            c->state[FEED_PENDING] > 0 ? "登録結果を待っています" : "登録の証明を待っています";
         bool go_on = feed_post_pause(f->post, ASK_EVERY_MS);
         f->progress.waiting = NULL;
         if (!go_on)
@@ -243,10 +276,16 @@ static void summary(struct feed *f, enum vrs_err e, uint64_t lines) {
             stderr,
             "読み取り %" PRIu64 "行（%.1f秒）: 登録 %" PRIu64 "  登録済み（重複） %" PRIu64
             "  要確認 %" PRIu64 "  接種券待ち %" PRIu64 "  矛盾 %" PRIu64 "  受付不可 %" PRIu64
-            "  未送信 %" PRIu64 "  結果待ち %" PRIu64 "  未完了 %" PRIu64 "\n",
-            c->read, (double)ms / 1000.0, c->state[FEED_RECORDED], c->state[FEED_DUPLICATE],
-            c->state[FEED_REVIEW], c->state[FEED_WAITING], c->state[FEED_CONFLICT],
-            c->state[FEED_REFUSED], c->invalid, c->state[FEED_PENDING], c->state[FEED_KEYED]);
+            "  未送信 %" PRIu64 "  結果待ち %" PRIu64 "  未完了 %" PRIu64,
+            c->read, (double)ms / 1000.0, c->state[FEED_RECORDED] + c->state[FEED_PROVEN],
+            c->state[FEED_DUPLICATE] + c->state[FEED_DUPLICATE_PROVEN], c->state[FEED_REVIEW],
+            c->state[FEED_WAITING], c->state[FEED_CONFLICT], c->state[FEED_REFUSED], c->invalid,
+            c->state[FEED_PENDING], c->state[FEED_KEYED]);
+        if (f->proof != NULL)
+            (void)fprintf(stderr, "  証明済み %" PRIu64 "  証明待ち %" PRIu64 "  証明不正 %" PRIu64,
+                          c->state[FEED_PROVEN] + c->state[FEED_DUPLICATE_PROVEN],
+                          c->state[FEED_UNPROVEN], c->state[FEED_BAD_PROOF]);
+        (void)fputs("\n", stderr);
     }
     if (lines > 0)
         (void)fprintf(stderr, "人の確認が必要な行: %" PRIu64 "行 → %s\n", lines, f->o->report_file);
@@ -268,7 +307,15 @@ static enum vrs_err open_data(struct feed *f) {
 static enum vrs_err open_way(struct feed *f) {
     const struct feed_post_options po = {
         .o = f->o, .progress = &f->progress, .stop = f->stop, .settled = settled, .arg = f};
-    enum vrs_err e = feed_journal_open(f->o->journal_file, &f->journal, &f->fault);
+    enum vrs_err e = VRS_OK;
+    if (f->o->log_keys_file[0] != '\0')
+        e = feed_proof_open(f->o->log_keys_file, &f->proof, &f->fault);
+    else
+        (void)fputs(
+            "ocr-ingest: 登録の証明を確認しません（--log-keys-file で公開鍵を指定してください）\n",
+            stderr);
+    if (e == VRS_OK)
+        e = feed_journal_open(f->o->journal_file, &f->journal, &f->fault);
     if (e != VRS_OK)
         return e;
     for (uint64_t row = 1; row <= feed_journal_rows(f->journal); row++)
@@ -330,6 +377,7 @@ out:
     if (f != NULL) {
         batch_clear(f);
         feed_post_close(&f->post);
+        feed_proof_close(&f->proof);
         feed_journal_close(&f->journal);
         vaccine_list_close(&f->vaccines);
         municipality_list_close(&f->municipalities);

@@ -30,7 +30,8 @@ struct feed_journal {
 };
 
 static const char *const state_names[FEED_STATES] = {
-    "new", "keyed", "refused", "pending", "recorded", "duplicate", "review", "waiting", "conflict"};
+    "new",     "keyed",    "refused", "pending",          "recorded", "duplicate", "review",
+    "waiting", "conflict", "proven",  "duplicate_proven", "unproven", "bad_proof"};
 
 const char *feed_state_name(enum feed_state s) {
     return s < FEED_STATES ? state_names[s] : "?";

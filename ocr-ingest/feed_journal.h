@@ -22,15 +22,19 @@
 #include "lib/err.h"
 
 enum feed_state {
-    FEED_NEW,     /* nothing known */
-    FEED_KEYED,   /* has a key; may have been sent */
-    FEED_REFUSED, /* the server cannot store it as it is; nothing was stored */
-    FEED_PENDING, /* stored outside, outcome not known yet */
-    FEED_RECORDED,
+    FEED_NEW,      /* nothing known */
+    FEED_KEYED,    /* has a key; may have been sent */
+    FEED_REFUSED,  /* the server cannot store it as it is; nothing was stored */
+    FEED_PENDING,  /* stored outside, outcome not known yet */
+    FEED_RECORDED, /* by the server's word alone, as FEED_DUPLICATE */
     FEED_DUPLICATE,
     FEED_REVIEW,
     FEED_WAITING, /* for its coupon to be registered */
     FEED_CONFLICT,
+    FEED_PROVEN,           /* recorded, with a proof that holds */
+    FEED_DUPLICATE_PROVEN, /* a duplicate, likewise */
+    FEED_UNPROVEN,         /* recorded or a duplicate, but the proof is still missing */
+    FEED_BAD_PROOF,        /* whatever the server says, its proof does not hold */
     FEED_STATES
 };
 

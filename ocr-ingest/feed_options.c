@@ -33,6 +33,8 @@ static const struct config_key keys[] = {
     STR(journal_file, "", "keys and outcomes of this run; default INPUT.journal"),
     STR(report_file, "", "what needs a person; default INPUT.report.csv"),
     STR(data_dir, "data", "folder of municipalities.csv and vaccines.json"),
+    STR(log_keys_file, "",
+        "public keys that proofs are checked with: answer of /v1/log/keys, or hex"),
     INT(batch_rows, "200", 1, FEED_BATCH_MAX, "readings in one request"),
     INT(timeout_ms, "30000", 100, 600000, "for one request, ms"),
     INT(give_up_s, "600", 0, 86400, "without any progress, s"),

@@ -32,6 +32,7 @@ struct feed_options {
     char *journal_file;
     char *report_file;
     char *data_dir;
+    char *log_keys_file; /* "": proofs are not checked */
     /* how */
     int64_t batch_rows;
     int64_t timeout_ms;

@@ -318,7 +318,7 @@ static enum vrs_err take_answer(struct feed_post *p, uint64_t row, const json_t 
     if (status >= 200 && status < 300 && receipt != NULL && outcome != NULL) {
         *settled = true;
         warning_codes(answer, codes);
-        return p->settled(row, state_of(outcome), codes, receipt, p->arg);
+        return p->settled(row, state_of(outcome), codes, receipt, answer, p->arg);
     }
     const char *code = json_string_value(json_object_get(answer, "code"));
     enum vrs_err e = VRS_OK;
@@ -329,7 +329,7 @@ static enum vrs_err take_answer(struct feed_post *p, uint64_t row, const json_t 
     *settled = true;
     /* A used key means that something is stored under it: never to be sent under a new one. */
     return p->settled(row, e == ERR_KEY_REUSED ? FEED_CONFLICT : FEED_REFUSED,
-                      code != NULL ? code : "bad_request", NULL, p->arg);
+                      code != NULL ? code : "bad_request", NULL, answer, p->arg);
 }
 
 static struct feed_item *item_with(struct feed_item *item, size_t count, const char *key) {

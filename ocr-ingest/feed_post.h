@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/json.h"
 #include "ocr-ingest/feed_journal.h"
 #include "ocr-ingest/feed_options.h"
 #include "ocr-ingest/feed_progress.h"
@@ -23,7 +24,7 @@ struct feed_item {
 
 /* What became of one; called on the way, as soon as it is known. */
 typedef enum vrs_err feed_settled_fn(uint64_t row, enum feed_state state, const char *code,
-                                     const char *receipt, void *arg);
+                                     const char *receipt, const json_t *answer, void *arg);
 
 struct feed_post_options {
     const struct feed_options *o;

@@ -10,12 +10,13 @@
 enum { TTY_EVERY_MS = 200, TEXT_MAX = 400 };
 
 uint64_t feed_counts_done(const struct feed_counts *c) {
-    return c->state[FEED_RECORDED] + c->state[FEED_DUPLICATE];
+    return c->state[FEED_RECORDED] + c->state[FEED_DUPLICATE] + c->state[FEED_PROVEN] +
+           c->state[FEED_DUPLICATE_PROVEN];
 }
 
 uint64_t feed_counts_attention(const struct feed_counts *c) {
     return c->invalid + c->state[FEED_REFUSED] + c->state[FEED_REVIEW] + c->state[FEED_WAITING] +
-           c->state[FEED_CONFLICT];
+           c->state[FEED_CONFLICT] + c->state[FEED_UNPROVEN] + c->state[FEED_BAD_PROOF];
 }
 
 uint64_t feed_counts_open(const struct feed_counts *c) {

@@ -80,6 +80,10 @@ static const char *state_text(enum feed_state s) {
         return "接種券の登録待ち";
     case FEED_CONFLICT:
         return "内容の矛盾";
+    case FEED_UNPROVEN:
+        return "証明待ち";
+    case FEED_BAD_PROOF:
+        return "証明不正";
     default:
         return NULL; /* needs nobody */
     }
@@ -99,6 +103,12 @@ static const char *state_advice(enum feed_state s) {
     case FEED_CONFLICT:
         return "同じ接種券・回数で内容の違う記録があります。両方を保存しました。自治体の確認が必要"
                "です。";
+    case FEED_UNPROVEN:
+        return "登録されましたが、その証明がまだ届いていません。後で再実行して確認してください。";
+    case FEED_BAD_PROOF:
+        return "登録の証明を確認できません（内容か署名が一致しません）。登録済みとして扱わないでく"
+               "ださ"
+               "い。公開鍵ファイル（log_keys_file）が最新か確かめ、自治体に連絡してください。";
     default:
         return "";
     }
@@ -221,7 +231,7 @@ static void put_entry(struct out *o, const struct feed_report *r, uint64_t numbe
         return;
     (void)snprintf(row, sizeof row, "%" PRIu64, number);
     explain(r, s, e->code, text);
-    if (gone && s == FEED_KEYED)
+    if (gone && (s == FEED_KEYED || s == FEED_UNPROVEN))
         (void)snprintf(
             text, sizeof text, "%s",
             "前回送信した行が今回の入力にありません。前回と同じ入力で再実行してください。");

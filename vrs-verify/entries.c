@@ -17,7 +17,7 @@ static bool entry_proven(const struct verifier *v, const json_t *o, const struct
     proof_leaf(&commitment, &p->entry_hash, &leaf);
     return merkle_path_check(&leaf, p->entry - 1, p->head.size, p->path, p->path_count,
                              &p->head.root) &&
-           head_signed(v, &p->head);
+           proof_keys_head_check(&v->keys, &p->head);
 }
 
 void verify_entries(struct verifier *v, const char *path) {

@@ -56,58 +56,16 @@ static bool file_read(struct verifier *v, const char *path, struct buffer *out) 
     return good;
 }
 
-/* As GET /v1/log/keys answers: {"keys": [{"key": base64}, …]} */
-static bool keys_of(struct verifier *v, const struct buffer *text) {
-    json_t *o = NULL, *one;
-    size_t i, n = 0;
-    bool good = json_parse(text->data, text->len, &o, NULL) == VRS_OK;
-    json_array_foreach(json_object_get(o, "keys"), i, one) {
-        const char *key = json_string_value(json_object_get(one, "key"));
-        good = good && key != NULL && v->key_count < VERIFY_MAX_KEYS &&
-               crypto_unbase64(key, v->keys[v->key_count], sizeof v->keys[0], &n) &&
-               n == sizeof v->keys[0];
-        v->key_count += good;
-    }
-    json_decref(o);
-    return good;
-}
-
-/* 64 hex digits a key, as vrs-signer writes them. */
-static bool keys_in_hex(struct verifier *v, struct buffer *text) {
-    char *rest = NULL;
-    (void)buffer_cstr(text);
-    for (char *word = strtok_r((char *)text->data, " \r\n\t", &rest); word != NULL;
-         word = strtok_r(NULL, " \r\n\t", &rest)) {
-        if (v->key_count == VERIFY_MAX_KEYS || strlen(word) != 2 * sizeof v->keys[0] ||
-            !crypto_unhex(word, v->keys[v->key_count], sizeof v->keys[0]))
-            return false;
-        v->key_count++;
-    }
-    return true;
-}
-
 bool key_read(struct verifier *v, const char *path) {
-    struct buffer text;
-    size_t before = v->key_count;
-    buffer_init(&text, 1 << 16);
-    bool there = file_read(v, path, &text);
-    bool good = there && text.len > 0 &&
-                (text.data[0] == '{' ? keys_of(v, &text) : keys_in_hex(v, &text)) &&
-                v->key_count > before;
-    buffer_fini(&text);
-    if (there && !good)
+    struct vrs_fault fault = {0};
+    enum vrs_err e = proof_keys_load(&v->keys, path, &fault);
+    if (e == ERR_IO)
+        say_bad(v, "%s を読めません。", "%s cannot be read.", path);
+    else if (e != VRS_OK)
         say_bad(v, "%s は公開鍵ではありません。",
                 "%s holds no public keys (64 hex digits each, or the answer of /v1/log/keys).",
                 path);
-    return good;
-}
-
-bool head_signed(const struct verifier *v, const struct log_signed_head *h) {
-    for (size_t i = 0; i < v->key_count; i++) {
-        if (proof_head_check(h, v->keys[i]))
-            return true;
-    }
-    return false;
+    return e == VRS_OK;
 }
 
 json_t *file_json(struct verifier *v, const char *path) {

@@ -313,7 +313,7 @@ static bool end_file(struct log_check *c) {
         return false;
     }
     if (strcmp(c->head.municipality, c->municipality) != 0 || c->head.size != c->size ||
-        !head_signed(c->v, &c->head)) {
+        !proof_keys_head_check(&c->v->keys, &c->head)) {
         say_bad(c->v, "%s の署名を確認できません（鍵 %s）。",
                 "%s: the signature of its head does not verify (key %s).", c->path, c->head.key_id);
         return false;
@@ -393,7 +393,7 @@ static bool check_points(struct verifier *v, const char *municipality, size_t *o
         struct point *p = &v->points[i];
         if (strcmp(p->head.municipality, municipality) != 0) {
             p->settled = true; /* of another log: a file of checkpoints may hold several */
-        } else if (!head_signed(v, &p->head)) {
+        } else if (!proof_keys_head_check(&v->keys, &p->head)) {
             say_bad(v, "%s の署名を確認できません（鍵 %s）。",
                     "%s: the signature does not verify (key %s).", p->source, p->head.key_id);
             return false;

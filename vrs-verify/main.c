@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
         else if ((good = argv[i][0] != '-' && count < MAX_PATHS))
             paths[count++] = argv[i];
     }
-    if (!good || count == 0 || v.key_count == 0 || (!log && count > 1)) {
+    if (!good || count == 0 || v.keys.count == 0 || (!log && count > 1)) {
         if (v.bad == 0)
             (void)fputs(usage, stderr);
         free(v.points);

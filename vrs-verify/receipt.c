@@ -42,7 +42,6 @@ void verify_receipt(struct verifier *v, const char *path) {
         .product = text_of(receipt, "product"),
         .lot = text_of(receipt, "lot"),
     };
-    bool good = false;
     if (proof_from_json(json_object_get(receipt, "proof"), &proof) != VRS_OK) {
         say_bad(v, "受領書に証明（proof）がないか、形式が正しくありません。",
                 "The receipt has no proof, or one that is malformed.");
@@ -50,13 +49,11 @@ void verify_receipt(struct verifier *v, const char *path) {
         return;
     }
     clock_format_rfc3339(proof.head.signed_ms, at);
-    for (size_t i = 0; i < v->key_count; i++)
-        good = good || proof_check(&proof, &s, v->keys[i]);
-    if (good)
+    if (proof_keys_check(&v->keys, &proof, &s))
         say_good("%s の操作記録 %llu 件目に、この接種の記録があります（結果 %s、%s 署名）。",
                  "In the log of %s entry %llu is about this dose (outcome %s, signed %s).",
                  proof.head.municipality, (unsigned long long)proof.entry, s.outcome, at);
-    else if (head_signed(v, &proof.head))
+    else if (proof_keys_head_check(&v->keys, &proof.head))
         say_bad(v, "署名は正しいものの、内容が記録と一致しません（%s の %llu 件目）。",
                 "The head is signed, but what the receipt says is not what was recorded (%s, entry "
                 "%llu).",

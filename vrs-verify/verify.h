@@ -15,9 +15,9 @@
 #include <stdint.h>
 
 #include "lib/json.h"
-#include "ocr-ingest/proof.h"
+#include "ocr-ingest/proof_keys.h"
 
-enum { VERIFY_MAX_KEYS = 32, VERIFY_MAX_FILE = 64 << 20, VERIFY_MAX_LINE = 1 << 20 };
+enum { VERIFY_MAX_FILE = 64 << 20, VERIFY_MAX_LINE = 1 << 20 };
 
 /* A signed head that was kept outside of the log, or came with an export. */
 struct point {
@@ -27,8 +27,7 @@ struct point {
 };
 
 struct verifier {
-    uint8_t keys[VERIFY_MAX_KEYS][CRYPTO_ED25519_BYTES];
-    size_t key_count;
+    struct proof_keys keys;
     struct point *points; /* owned */
     size_t point_count, point_room;
     unsigned bad; /* findings */
@@ -46,7 +45,6 @@ bool key_read(struct verifier *v, const char *path);
 /* Signed heads: one, a list, {"checkpoints": […]}, a receipt with its proof, or one a line. */
 bool points_read(struct verifier *v, const char *path);
 bool point_add(struct verifier *v, const struct log_signed_head *h, const char *source);
-bool head_signed(const struct verifier *v, const struct log_signed_head *h);
 json_t *file_json(struct verifier *v, const char *path); /* new, NULL: said */
 
 void verify_log(struct verifier *v, char *const paths[], size_t count);
