@@ -98,6 +98,18 @@ class Stack:
         return json.loads(self.vrsctl("-s", self.control, verb, *words,
                                       secret=secret + "\n" if secret else None))
 
+    @property
+    def log_keys(self):
+        return self.path("pki", "log.pub")
+
+    def write_log_keys(self):
+        """The log's public keys, for whoever checks proofs; again after vrs-signer got another."""
+        with open(self.log_keys + ".new", "w") as f:
+            for path in sorted(glob.glob(self.path("signer-keys", "log-*.pub"))):
+                f.write(open(path).read().strip() + "\n")
+        os.chmod(self.log_keys + ".new", 0o644)
+        os.rename(self.log_keys + ".new", self.log_keys)
+
     def make_files(self):
         if os.path.exists(self.path("pki", "ca.pem")):
             if not os.path.exists(self.path("signer-keys")):  # made before there was vrs-signer
@@ -276,6 +288,7 @@ class Stack:
         if self.lock is None:
             self.claim()
         self.make_files()
+        self.write_log_keys()
         self.ports = {n: free_port(a, p if self.fixed_ports else 0) for n, (a, p) in PORTS.items()}
         self.configurations()
         for name in ORDER:

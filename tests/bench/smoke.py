@@ -137,7 +137,8 @@ def measure(home):
         print("memory      " + ", ".join(f"{n} {mb:.1f}" for n, mb in most.items())
               + f" MB (PSS, the most under load); idle {sum(idle.values()):.1f} MB")
         print(f"receipts    {lost['receipts']:,} asked for again: {lost['lost']} lost, "
-              f"{lost['pending']} pending, {lost['changed']} changed, {lost['doubled']} doubled")
+              f"{lost['pending']} pending, {lost['changed']} changed, {lost['doubled']} doubled; {lost['proven']} proofs of a sample hold, "
+              f"{lost['bad_proofs']} do not")
         target(rate >= DOSES_PER_S, f"{rate:,.0f} acknowledged doses/s, at least {DOSES_PER_S:,}")
         target(sum(most.values()) <= MEMORY_MB,
                f"{sum(most.values()):.1f} MB in sum, at most {MEMORY_MB}")

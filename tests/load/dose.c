@@ -81,14 +81,19 @@ void doses_line(const struct doses *d, uint64_t n, char out[19]) {
     (void)snprintf(out, 19, "2%u%s%s", turn % 10, c->municipality, c->number);
 }
 
-void doses_write(const struct doses *d, uint64_t n, const char *key, struct buffer *out) {
+void doses_day(const struct doses *d, uint64_t n, char out[11]) {
     const struct load_options *o = d->options;
-    char line[19], day[11];
     uint64_t turn = o->dose_first + n / d->coupons;
     const struct civil_date on = {
         .days = d->from.days + (int32_t)(n % d->coupons % o->days + (turn - 1) * o->interval_days)};
+    clock_format_date(on, out);
+}
+
+void doses_write(const struct doses *d, uint64_t n, const char *key, struct buffer *out) {
+    const struct load_options *o = d->options;
+    char line[19], day[11];
     doses_line(d, n, line);
-    clock_format_date(on, day);
+    doses_day(d, n, day);
     (void)buffer_printf(out,
                         "{\"ocr_line\":\"%s\",\"status\":\"given\",\"vaccinated_on\":\"%s\","
                         "\"product\":\"%s\",\"lot\":\"%s\",\"site\":\"%s\",\"read_by\":\"ocr\"",

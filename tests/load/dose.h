@@ -14,6 +14,7 @@ VRS_CHECK enum vrs_err doses_open(const struct load_options *o, struct doses **o
 void doses_close(struct doses **d);
 uint64_t doses_count(const struct doses *d); /* coupons × turns */
 void doses_line(const struct doses *d, uint64_t n, char out[19]);
+void doses_day(const struct doses *d, uint64_t n, char out[11]);
 /* The JSON of POST /v1/doses, with `key` of one line of :batch. */
 void doses_write(const struct doses *d, uint64_t n, const char *key, struct buffer *out);
 void doses_new_key(char out[37]); /* UUIDv4 */

@@ -34,14 +34,14 @@ void journal_close(struct journal **j) {
 
 enum vrs_err journal_add(struct journal *j, const struct journal_entry *e) {
     char row[256];
-    int n = snprintf(row, sizeof row, "%s %s %s %d %s\n", e->key, e->receipt, e->outcome, e->status,
-                     e->line);
+    int n = snprintf(row, sizeof row, "%s %s %s %d %s %s\n", e->key, e->receipt, e->outcome,
+                     e->status, e->line, e->day);
     return write(j->fd, row, (size_t)n) == n ? VRS_OK : ERR_STORAGE;
 }
 
 static bool read_row(const char *row, struct journal_entry *e) {
-    return sscanf(row, "%36s %64s %31s %d %18s", e->key, e->receipt, e->outcome, &e->status,
-                  e->line) == 5;
+    return sscanf(row, "%36s %64s %31s %d %18s %10s", e->key, e->receipt, e->outcome, &e->status,
+                  e->line, e->day) == 6;
 }
 
 enum vrs_err journal_read(const char *path, struct journal_entry **out, size_t *count,

@@ -1,5 +1,5 @@
 /* What was acknowledged, on the disk before it counts: one line a receipt,
- *     <idempotency key> <receipt id> <outcome> <HTTP status> <ocr line>
+ *     <idempotency key> <receipt id> <outcome> <HTTP status> <ocr line> <date>
  * appended with one write(2), so that it survives the generator; verified against the server later.
  * Synthetic coupons only: the file holds them in clear. */
 #ifndef TESTS_LOAD_JOURNAL_H
@@ -9,13 +9,20 @@
 
 #include "lib/err.h"
 
-enum { JOURNAL_KEY = 37, JOURNAL_RECEIPT = 65, JOURNAL_OUTCOME = 32, JOURNAL_LINE = 19 };
+enum {
+    JOURNAL_KEY = 37,
+    JOURNAL_RECEIPT = 65,
+    JOURNAL_OUTCOME = 32,
+    JOURNAL_LINE = 19,
+    JOURNAL_DAY = 11
+};
 
 struct journal_entry {
     char key[JOURNAL_KEY];
     char receipt[JOURNAL_RECEIPT];
     char outcome[JOURNAL_OUTCOME];
     char line[JOURNAL_LINE];
+    char day[JOURNAL_DAY]; /* vaccinated_on */
     int status;
 };
 

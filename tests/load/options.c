@@ -34,6 +34,7 @@ static const struct known known[] = {
     OPT("journal", TEXT, journal, NULL, "file that acknowledged receipts are appended to"),
     OPT("get", TEXT, get, NULL, "ask for this path instead (a ceiling: any answer counts)"),
     OPT("verify", FLAG, verify, NULL, "ask for every receipt of the journal until it is final"),
+    OPT("log-keys", TEXT, log_keys, NULL, "… and check the proof of one in 16 with these keys"),
     OPT("product", TEXT, product, "comirnaty", "product id"),
     OPT("lot", TEXT, lot, "FF3620", "lot"),
     OPT("site", TEXT, site, "負荷試験会場", "site"),

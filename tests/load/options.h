@@ -11,6 +11,7 @@ struct load_options {
     const char *token;                /* … or takes a session; neither: a system client */
     const char *coupons;              /* lines "municipality coupon_number" */
     const char *journal;              /* acknowledged receipts, appended */
+    const char *log_keys;             /* --verify: public keys that proofs are checked with */
     const char *get;                  /* asks for this path instead of posting */
     const char *product, *lot, *site;
     const char *from; /* first day of vaccination of dose 1 */

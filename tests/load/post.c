@@ -91,6 +91,7 @@ static void acknowledged(struct run *r, struct item *i, int status, const char *
     struct journal_entry e = {.status = status};
     (void)snprintf(e.key, sizeof e.key, "%s", i->key);
     doses_line(r->doses, i->n, e.line);
+    doses_day(r->doses, i->n, e.day);
     if (!reply_member(text, len, "receipt_id", e.receipt, sizeof e.receipt) ||
         !reply_member(text, len, "outcome", e.outcome, sizeof e.outcome)) {
         complain(r, status, text, len);

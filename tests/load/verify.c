@@ -7,16 +7,18 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "ocr-ingest/proof_keys.h"
 #include "tests/load/journal.h"
 #include "tests/load/login.h"
 #include "tests/load/reply.h"
 
-enum { TICK_MS = 5, PENDING_MS = 50, COMPLAINTS = 5 };
+enum { TICK_MS = 5, PENDING_MS = 50, COMPLAINTS = 5, PROOF_OF = 16 };
 
 enum state { UNASKED, ASKED, PENDING, FINAL, LOST };
 
 struct receipt {
     const struct journal_entry *entry;
+    bool prove; /* one of the sample */
     enum state state;
     int64_t not_before_ms;
     char outcome[JOURNAL_OUTCOME];
@@ -40,8 +42,9 @@ struct verify {
     struct receipt *receipt;
     size_t count, first; /* before `first` all are settled */
     struct asker *asker;
+    struct proof_keys keys; /* none: proofs are not looked at */
     int64_t give_up_ms;
-    uint64_t asked, lost, changed, doubled, final;
+    uint64_t asked, lost, changed, doubled, final, proven, bad_proofs;
     unsigned complaints;
 };
 
@@ -60,6 +63,35 @@ static bool may_become(const char *told, const char *now) {
     return open_outcome(told) || strcmp(told, "waiting_for_coupon") == 0 || strcmp(told, now) == 0;
 }
 
+/* false: there is none yet. */
+static bool look_at_proof(struct verify *v, const struct receipt *r,
+                          const struct conn_reply *reply) {
+    const struct load_options *o = v->options;
+    struct log_proof proof;
+    json_t *doc = NULL;
+    const json_t *given = NULL;
+    if (json_parse(reply->body, reply->len, &doc, NULL) == VRS_OK)
+        given = json_object_get(doc, "proof");
+    bool there = given != NULL && !json_is_null(given);
+    const struct proof_statement s = {.receipt_id = r->entry->receipt,
+                                      .dose_id = r->dose,
+                                      .outcome = r->outcome,
+                                      .ocr_line = r->entry->line,
+                                      .status = "given",
+                                      .vaccinated_on = r->entry->day,
+                                      .product = o->product,
+                                      .lot = o->lot};
+    if (there && proof_from_json(given, &proof) == VRS_OK &&
+        proof_keys_check(&v->keys, &proof, &s)) {
+        v->proven++;
+    } else if (there) {
+        v->bad_proofs++;
+        complain(v, "the proof does not hold", r);
+    }
+    json_decref(doc);
+    return there;
+}
+
 static void look(struct verify *v, struct receipt *r, const struct conn_reply *reply) {
     char outcome[JOURNAL_OUTCOME];
     if (reply->status == 404) {
@@ -71,6 +103,8 @@ static void look(struct verify *v, struct receipt *r, const struct conn_reply *r
         memcpy(r->outcome, outcome, sizeof r->outcome);
         (void)reply_member(reply->body, reply->len, "dose_id", r->dose, sizeof r->dose);
         r->state = open_outcome(outcome) ? PENDING : FINAL;
+        if (r->state == FINAL && r->prove && !look_at_proof(v, r, reply))
+            r->state = PENDING;
         r->not_before_ms = clock_mono_ms() + PENDING_MS;
         if (r->state != FINAL)
             return;
@@ -201,6 +235,13 @@ static enum vrs_err open_verify(struct verify *v, struct vrs_fault *fault) {
     for (size_t i = 0; i < v->count; i++)
         v->receipt[i].entry = &v->entry[i];
     find_doubled_receipts(v);
+    if (o->log_keys != NULL) {
+        e = proof_keys_load(&v->keys, o->log_keys, fault);
+        if (e != VRS_OK)
+            return e;
+        for (size_t i = 0; i < v->count; i += PROOF_OF)
+            v->receipt[i].prove = true;
+    }
     v->tick = event_new(v->base, -1, EV_PERSIST, on_tick, v);
     if (v->tick == NULL || event_add(v->tick, &tick) != 0)
         return err_fail(fault, ERR_MEMORY, "verify");
@@ -238,9 +279,10 @@ enum vrs_err verify_run(const struct load_options *o, const struct conn_target *
         find_doubled_claims(&v);
         (void)printf("{\"receipts\":%zu,\"final\":%" PRIu64 ",\"lost\":%" PRIu64
                      ",\"pending\":%" PRIu64 ",\"changed\":%" PRIu64 ",\"doubled\":%" PRIu64
-                     ",\"asked\":%" PRIu64 "}\n",
-                     v.count, v.final, v.lost, pending, v.changed, v.doubled, v.asked);
-        *ok = v.lost == 0 && pending == 0 && v.changed == 0 && v.doubled == 0;
+                     ",\"asked\":%" PRIu64 ",\"proven\":%" PRIu64 ",\"bad_proofs\":%" PRIu64 "}\n",
+                     v.count, v.final, v.lost, pending, v.changed, v.doubled, v.asked, v.proven,
+                     v.bad_proofs);
+        *ok = v.lost == 0 && pending == 0 && v.changed == 0 && v.doubled == 0 && v.bad_proofs == 0;
     }
     close_verify(&v);
     return e;

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "ocr-ingest/proof.h"
+#include "ocr-ingest/proof_keys.h"
 
 static const struct proof_statement statement = {
     .receipt_id = "0123456789abcdef0123456789abcdef",
@@ -233,6 +233,42 @@ static void the_json_form_comes_back(void **state) {
     json_decref(v);
 }
 
+static void keys_are_read_in_both_forms(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "\n \n",
+                                      "00",
+                                      "{}",
+                                      "{\"keys\":[]}",
+                                      "{\"keys\":[{}]}",
+                                      "{\"keys\":[{\"key\":\"AQE=\"}]}",
+                                      "[]"};
+    char hex[2 * CRYPTO_ED25519_BYTES + 1], base64[64], text[400];
+    struct proof_keys k = {0};
+    struct log_proof p;
+    prove(&p);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(proof_keys_parse(&k, bad[i], strlen(bad[i])), ERR_CORRUPT);
+    assert_int_equal(k.count, 0);
+    assert_false(proof_keys_check(&k, &p, &statement));
+    crypto_hex(public_key, sizeof public_key, hex);
+    crypto_base64(public_key, sizeof public_key, base64);
+    (void)snprintf(text, sizeof text, "%064d\r\n%s\n", 0, hex);
+    assert_int_equal(proof_keys_parse(&k, text, strlen(text)), VRS_OK);
+    assert_int_equal(k.count, 2);
+    assert_true(proof_keys_check(&k, &p, &statement));
+    memset(&k, 0, sizeof k);
+    (void)snprintf(text, sizeof text, "{\"keys\":[{\"key_id\":\"x\",\"key\":\"%s\"}]}", base64);
+    assert_int_equal(proof_keys_parse(&k, text, strlen(text)), VRS_OK);
+    assert_true(k.count == 1 && proof_keys_head_check(&k, &p.head));
+    p.head.size++;
+    assert_false(proof_keys_head_check(&k, &p.head));
+    assert_int_equal(proof_keys_parse(&k, hex, strlen(hex) - 1), ERR_CORRUPT);
+    while (k.count < PROOF_KEYS_MAX)
+        assert_int_equal(proof_keys_parse(&k, hex, strlen(hex)), VRS_OK);
+    assert_int_equal(proof_keys_parse(&k, hex, strlen(hex)), ERR_CORRUPT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_formulas_give_the_known_values),
@@ -240,6 +276,7 @@ int main(void) {
         cmocka_unit_test(the_wire_form_comes_back),
         cmocka_unit_test(a_head_with_a_line_end_is_refused),
         cmocka_unit_test(the_json_form_comes_back),
+        cmocka_unit_test(keys_are_read_in_both_forms),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
