@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "lib/crypto_private.h"
 #include "lib/log.h"
 
 /* Fetched once: an implicit fetch at each use costs more than the work on a short record. */
@@ -20,6 +21,8 @@ static struct {
     EVP_CIPHER *aes_ecb;
     EVP_CIPHER *aes_gcm;
 } algo;
+static pthread_key_t kept_key;
+static _Thread_local struct crypto_kept *kept; /* owned by the thread, freed through kept_key */
 static pthread_once_t algo_once = PTHREAD_ONCE_INIT;
 
 /* For what fails only without memory or without the algorithm: no caller could go on safely. */
@@ -33,6 +36,14 @@ static void need(bool ok, const char *what) {
         give_up(what);
 }
 
+static void kept_free(void *p) {
+    struct crypto_kept *k = p;
+    EVP_MD_CTX_free(k->sha256);
+    EVP_MD_CTX_free(k->verify);
+    free(k);
+    kept = NULL;
+}
+
 static void fetch(void) {
     algo.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     algo.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
@@ -40,10 +51,22 @@ static void fetch(void) {
     algo.aes_ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
     algo.aes_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     need(algo.sha256 && algo.hmac && algo.hkdf && algo.aes_ecb && algo.aes_gcm, "fetch");
+    need(pthread_key_create(&kept_key, kept_free) == 0, "thread key");
 }
 
 static void prepare(void) {
     (void)pthread_once(&algo_once, fetch);
+}
+
+struct crypto_kept *crypto_kept(void) {
+    prepare();
+    if (kept == NULL) {
+        kept = calloc(1, sizeof *kept);
+        need(kept != NULL && pthread_setspecific(kept_key, kept) == 0, "thread");
+        kept->sha256 = EVP_MD_CTX_new();
+        need(kept->sha256 != NULL, "digest");
+    }
+    return kept;
 }
 
 void crypto_random(void *out, size_t n) {
@@ -72,8 +95,10 @@ void crypto_uuid4(char out[37]) {
 }
 
 void crypto_sha256(const void *p, size_t n, uint8_t out[CRYPTO_HASH_BYTES]) {
-    prepare();
-    need(EVP_Digest(p, n, out, NULL, algo.sha256, NULL) == 1, "sha256");
+    EVP_MD_CTX *ctx = crypto_kept()->sha256;
+    need(EVP_DigestInit_ex2(ctx, algo.sha256, NULL) == 1 && EVP_DigestUpdate(ctx, p, n) == 1 &&
+             EVP_DigestFinal_ex(ctx, out, NULL) == 1,
+         "sha256");
 }
 
 static void hmac(char *digest, const void *key, size_t key_len, const void *p, size_t n,
