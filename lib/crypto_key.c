@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/crypto.h"
+#include "lib/crypto_private.h"
 
 enum {
     SEALED_FORM = 0x01,
@@ -194,24 +194,29 @@ enum vrs_err crypto_opener_unseal(struct crypto_opener *o, const void *aad, size
     return e;
 }
 
+/* Setting up a signature fetches and asks more than a copy of what is set up. */
 struct crypto_signer {
-    EVP_PKEY *key;
+    EVP_MD_CTX *ready;
 };
 
 struct crypto_signer *crypto_signer_open(const struct secret_key *priv) {
     struct crypto_signer *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, priv->bytes, sizeof priv->bytes);
-    if (s->key == NULL)
+    EVP_PKEY *key =
+        EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, priv->bytes, sizeof priv->bytes);
+    s->ready = EVP_MD_CTX_new();
+    if (key == NULL || s->ready == NULL ||
+        EVP_DigestSignInit_ex(s->ready, NULL, NULL, NULL, NULL, key, NULL) != 1)
         crypto_signer_close(&s);
+    EVP_PKEY_free(key);
     return s;
 }
 
 void crypto_signer_close(struct crypto_signer **s) {
     if (*s == NULL)
         return;
-    EVP_PKEY_free((*s)->key);
+    EVP_MD_CTX_free((*s)->ready);
     free(*s);
     *s = NULL;
 }
@@ -220,8 +225,7 @@ enum vrs_err crypto_signer_sign(const struct crypto_signer *s, const void *p, si
                                 uint8_t sig[CRYPTO_SIGNATURE_BYTES]) {
     size_t len = CRYPTO_SIGNATURE_BYTES;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = ctx != NULL &&
-              EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, s->key, NULL) == 1 &&
+    bool ok = ctx != NULL && EVP_MD_CTX_copy_ex(ctx, s->ready) == 1 &&
               EVP_DigestSign(ctx, sig, &len, p, n) == 1 && len == CRYPTO_SIGNATURE_BYTES;
     EVP_MD_CTX_free(ctx);
     return ok ? VRS_OK : ERR_CRYPTO;
@@ -235,15 +239,30 @@ enum vrs_err crypto_sign(const struct secret_key *priv, const void *p, size_t n,
     return e;
 }
 
+/* Heads of one log key come one after the other. */
+static const EVP_MD_CTX *verify_with(struct crypto_kept *k, const uint8_t pub[]) {
+    if (k->verify != NULL && memcmp(k->verify_key, pub, sizeof k->verify_key) == 0)
+        return k->verify;
+    EVP_MD_CTX_free(k->verify);
+    k->verify = EVP_MD_CTX_new();
+    EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, pub, CRYPTO_ED25519_BYTES);
+    if (key == NULL || k->verify == NULL ||
+        EVP_DigestVerifyInit_ex(k->verify, NULL, NULL, NULL, NULL, key, NULL) != 1) {
+        EVP_MD_CTX_free(k->verify);
+        k->verify = NULL;
+    }
+    EVP_PKEY_free(key);
+    memcpy(k->verify_key, pub, sizeof k->verify_key);
+    return k->verify;
+}
+
 enum vrs_err crypto_verify(const uint8_t pub[CRYPTO_ED25519_BYTES], const void *p, size_t n,
                            const uint8_t sig[CRYPTO_SIGNATURE_BYTES]) {
-    EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, pub, CRYPTO_ED25519_BYTES);
+    const EVP_MD_CTX *ready = verify_with(crypto_kept(), pub);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     enum vrs_err e = ERR_CRYPTO;
-    if (key != NULL && ctx != NULL &&
-        EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1)
+    if (ready != NULL && ctx != NULL && EVP_MD_CTX_copy_ex(ctx, ready) == 1)
         e = EVP_DigestVerify(ctx, sig, CRYPTO_SIGNATURE_BYTES, p, n) == 1 ? VRS_OK : ERR_TAMPERED;
     EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(key);
     return e;
 }
