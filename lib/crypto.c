@@ -6,6 +6,7 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,6 +18,7 @@
 static struct {
     EVP_MD *sha256;
     EVP_MAC *hmac;
+    EVP_MAC_CTX *hmac_sha256, *hmac_sha1; /* without a key: copied for each use */
     EVP_KDF *hkdf;
     EVP_CIPHER *aes_ecb;
     EVP_CIPHER *aes_gcm;
@@ -44,6 +46,19 @@ static void kept_free(void *p) {
     kept = NULL;
 }
 
+/* A context that knows its digest, so that no use looks it up. */
+static EVP_MAC_CTX *hmac_of(const char *digest) {
+    char name[8];
+    (void)snprintf(name, sizeof name, "%s", digest);
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(algo.hmac);
+    need(ctx != NULL && EVP_MAC_CTX_set_params(ctx, params) == 1, "hmac");
+    return ctx;
+}
+
 static void fetch(void) {
     algo.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     algo.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
@@ -51,6 +66,8 @@ static void fetch(void) {
     algo.aes_ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
     algo.aes_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     need(algo.sha256 && algo.hmac && algo.hkdf && algo.aes_ecb && algo.aes_gcm, "fetch");
+    algo.hmac_sha256 = hmac_of("SHA256");
+    algo.hmac_sha1 = hmac_of("SHA1");
     need(pthread_key_create(&kept_key, kept_free) == 0, "thread key");
 }
 
@@ -101,17 +118,12 @@ void crypto_sha256(const void *p, size_t n, uint8_t out[CRYPTO_HASH_BYTES]) {
          "sha256");
 }
 
-static void hmac(char *digest, const void *key, size_t key_len, const void *p, size_t n,
+static void hmac(const EVP_MAC_CTX *with, const void *key, size_t key_len, const void *p, size_t n,
                  uint8_t *out, size_t out_len) {
-    prepare();
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_end(),
-    };
     static const uint8_t none = 0;
     size_t len = 0;
-    EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(algo.hmac);
-    need(ctx != NULL && EVP_MAC_init(ctx, key_len == 0 ? &none : key, key_len, params) == 1 &&
+    EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(with);
+    need(ctx != NULL && EVP_MAC_init(ctx, key_len == 0 ? &none : key, key_len, NULL) == 1 &&
              EVP_MAC_update(ctx, p, n) == 1 && EVP_MAC_final(ctx, out, &len, out_len) == 1 &&
              len == out_len,
          "hmac");
@@ -120,14 +132,14 @@ static void hmac(char *digest, const void *key, size_t key_len, const void *p, s
 
 void crypto_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
                         uint8_t out[CRYPTO_HASH_BYTES]) {
-    char digest[] = "SHA256";
-    hmac(digest, key, key_len, p, n, out, CRYPTO_HASH_BYTES);
+    prepare();
+    hmac(algo.hmac_sha256, key, key_len, p, n, out, CRYPTO_HASH_BYTES);
 }
 
 void crypto_hmac_sha1(const void *key, size_t key_len, const void *p, size_t n,
                       uint8_t out[CRYPTO_SHA1_BYTES]) {
-    char digest[] = "SHA1";
-    hmac(digest, key, key_len, p, n, out, CRYPTO_SHA1_BYTES);
+    prepare();
+    hmac(algo.hmac_sha1, key, key_len, p, n, out, CRYPTO_SHA1_BYTES);
 }
 
 void crypto_hkdf(const void *ikm, size_t ikm_len, const void *salt, size_t salt_len,
