@@ -100,9 +100,9 @@ static void checkpoint_to(const char *name, const struct log_signed_head *h) {
 
 /* Runs the check as the program does; true when nothing is wrong. */
 static bool verify(char *exports[], size_t count, const char *const checkpoints[]) {
-    struct verifier v = {.key_count = 1};
+    struct verifier v = {.keys.count = 1};
     char copies[8][256], *names[8];
-    memcpy(v.keys[0], public_key, sizeof public_key);
+    memcpy(v.keys.key[0], public_key, sizeof public_key);
     int out = dup(STDOUT_FILENO), file;
     (void)fflush(stdout);
     file = open(path("said"), O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -481,8 +481,8 @@ static void bounds_are_kept(void **state) {
 }
 
 static bool receipt_verifies(const char *name) {
-    struct verifier v = {.key_count = 1};
-    memcpy(v.keys[0], public_key, sizeof public_key);
+    struct verifier v = {.keys.count = 1};
+    memcpy(v.keys.key[0], public_key, sizeof public_key);
     verify_receipt(&v, path(name));
     return v.bad == 0;
 }
