@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """CPU a dose of several builds, in turn, so that what else the machine does falls on all alike.
 
-usage: cpu.py [-n ROUNDS] [-s SECONDS] BUILD…      folders with bin/; the median of the rounds counts
+usage: cpu.py [-n ROUNDS] [-s SECONDS] BUILD…      folders with bin/; medians of the rounds
 
+Builds that take the configuration of this dev/stack.py; an older one is measured from its own checkout.
 The state lies in memory where there is a tmpfs: no disk waits, so commits are small and what each costs is
 seen most. A row: ms of CPU a dose (user and system), commits a dose."""
 import argparse
