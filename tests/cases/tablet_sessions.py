@@ -25,8 +25,12 @@ def cert_of(stack, name):
 
 
 def new_tablet(stack, name, **more):
+    """Waits until the Internet side knows it."""
     t = stack.add_terminal(name, "tablet", MINATO, **more)
-    return client_for(stack, (t["cert"], t["key"]), "tablet_api")
+    c = client_for(stack, (t["cert"], t["key"]), "tablet_api")
+    if not until(lambda: c.get(NO_RECEIPT).code != "system_not_registered"):
+        raise AssertionError(f"{name} is not known outside")
+    return c
 
 
 def new_staff(stack, user):
