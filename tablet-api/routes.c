@@ -29,7 +29,7 @@ const struct route terminal_routes[] = {
      dose_post, "Post one reading"},
     {ROUTE_POST, "/v1/doses:batch", "dose.post", ROUTE_SYSTEM_CLIENT, DOSE_BATCH_BYTES, dose_batch,
      "Post many readings, each with its own key"},
-    {ROUTE_POST, "/v1/doses:relay", "dose.post", 0, DOSE_MAX_BODY, dose_relay,
+    {ROUTE_POST, "/v1/doses:relay", "dose.post", ROUTE_SYSTEM_CLIENT, DOSE_MAX_BODY, dose_relay,
      "A reading that its terminal sealed while it waited"},
     {ROUTE_GET, "/v1/doses/{receipt_id}", "receipt.read", ROUTE_SYSTEM_CLIENT, 1024, dose_get,
      "The outcome of a receipt now"},

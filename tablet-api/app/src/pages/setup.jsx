@@ -30,6 +30,7 @@ export function Setup() {
   const [problems, setProblems] = useState({});
   const set = name => e => {
     setF({ ...f, [name]: e.target.value });
+    setProblems({ ...problems, [name]: undefined, sure: undefined });
     setSure(false);
   };
   const found = f.product ? doubts(s.vaccines, f) : [];
