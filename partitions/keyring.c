@@ -129,6 +129,14 @@ static bool ended(const struct ring *ring, enum key_area area) {
     return any;
 }
 
+bool keyring_ended(struct keyring *k, const char *municipality, enum key_area area) {
+    struct ring *ring = NULL;
+    (void)pthread_mutex_lock(&k->lock);
+    bool is = keyring_ring(k, municipality, &ring, NULL) == VRS_OK && ended(ring, area);
+    (void)pthread_mutex_unlock(&k->lock);
+    return is;
+}
+
 static enum vrs_err ensure(struct keyring *k, struct ring *ring, struct vrs_fault *fault) {
     bool made = false;
     for (int area = KEY_RECORDS; area < AREAS; area++) {

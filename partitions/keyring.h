@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/buffer.h"
 #include "lib/err.h"
 #include "lib/secret.h"
 
@@ -43,6 +44,8 @@ void keyring_close(struct keyring **k);
 unsigned keyring_areas(const struct keyring *k); /* the mask it was opened with */
 /* True when the municipality has keys already; does no I/O beyond the first look. */
 bool keyring_has(struct keyring *k, const char *municipality);
+/* All keys of the area are destroyed: the municipality left. */
+bool keyring_ended(struct keyring *k, const char *municipality, enum key_area area);
 /* Makes the municipality's missing keys in the areas of this keyring; durable before it returns. */
 VRS_CHECK enum vrs_err keyring_ensure(struct keyring *k, const char *municipality,
                                       struct vrs_fault *fault);
@@ -94,6 +97,13 @@ void keyring_each(struct keyring *k, void (*each)(const char *municipality, void
 /* Another folder of wrapped keys under the same KEKs: a backup's, read only by intent. */
 VRS_CHECK enum vrs_err keyring_open_beside(const struct keyring *k, const char *dir,
                                            struct keyring **out, struct vrs_fault *fault);
+
+/* Migration (keyring_carry.c): the keys of this keyring's areas in the clear, appended to *out, which
+ * the caller seals and wipes; and back into this keyring's folder, under the KEKs that are here. */
+VRS_CHECK enum vrs_err keyring_carry_out(struct keyring *k, const char *municipality,
+                                         struct buffer *out);
+VRS_CHECK enum vrs_err keyring_carry_in(struct keyring *k, const char *municipality, const void *p,
+                                        size_t n, struct vrs_fault *fault);
 
 struct key_info {
     enum key_area area;

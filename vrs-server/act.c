@@ -141,8 +141,12 @@ static const struct {
     {"keys.destroy", ACT_SYSTEM, "更新前の鍵の破棄"},
     {"selfcheck", ACT_CONTROL, "自己点検"},
     {"log.verify", ACT_CONTROL, "操作記録の検証"},
+    {"verify-log", ACT_CONTROL, "操作記録の検証"},
     {"backup", ACT_CONTROL, "バックアップ"},
     {"restore", ACT_CONTROL, "復元"},
+    {"migrate.key", ACT_CONTROL, "移行データの受取り用の鍵の表示"},
+    {"migrate.export", ACT_CONTROL, "移行データの書き出し"},
+    {"migrate.import", ACT_CONTROL, "移行データの取り込み"},
     {"partition.destroy", ACT_CONTROL, "自治体の領域の鍵の破棄"},
 };
 

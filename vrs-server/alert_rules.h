@@ -37,6 +37,7 @@
     X("clock_jump", false, false)                                                                  \
     X("disk_low", true, true)           /* per cent free */                                        \
     X("line_silent", true, true)        /* seconds */                                              \
+    X("town_gone", true, false)                                                                    \
     X("pending_old", true, true)        /* seconds */                                              \
     X("certificate_ending", true, true) /* days */                                                 \
     X("log_review_overdue", true, false)                                                           \

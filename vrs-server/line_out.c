@@ -29,7 +29,9 @@
 /* Invariants:
  *  L1  an entry is offered by the inbox until its outcome is durable there; we may see it again
  * after a restart or a lost answer, and apply.h answers the same. L2  nothing is dropped: a batch
- * whose commit failed or is unknown is submitted again. */
+ * whose commit failed or is unknown is submitted again.
+ *  L3  what is for a town whose keys were destroyed (it left) is kept in the inbox and told to
+ * people (town_gone); it is never tried. */
 
 enum {
     MAX_IN_FLIGHT = 4000, /* entries pulled and not yet committed: above it pulling pauses */
@@ -76,6 +78,7 @@ struct line_out {
     uint64_t after_seq;
     size_t in_flight;
     bool pulling, closing;
+    uint64_t gone_seq; /* the last entry that was told to be for a town that left */
     int64_t last_pull_ms;
     int64_t oldest_ms; /* as line_out_oldest_ms */
     struct batch *failed;
@@ -472,16 +475,35 @@ static struct batch *batch_for(struct sorter *s, const char *municipality) {
 
 /* A partition is made for towns that there are.  Events stand in the log of their site's town, those
  * of none in the registry's, which takes nothing else.  NULL: no place. */
-static const char *place_of(const struct line_out *l, const struct line_entry *e) {
-    if (municipality_find(l->server->municipalities, e->municipality) != NULL)
+static const char *place_of(const struct line_out *l, const struct line_entry *e, bool *gone) {
+    bool known = municipality_find(l->server->municipalities, e->municipality) != NULL;
+    *gone = known && keyring_ended(l->server->keys, e->municipality, KEY_RECORDS);
+    if (known && !*gone)
         return e->municipality;
     return e->kind == LINE_EVENT ? REGISTRY : NULL;
+}
+
+/* Each is listed once by a process, however often it is offered. */
+static void tell_gone(struct line_out *l, const struct line_entry *e) {
+    alert_state(l->server, "town_gone", e->municipality, true);
+    if (e->seq <= l->gone_seq)
+        return;
+    l->gone_seq = e->seq;
+    log_event(LOG_WARN, "line.town_gone", LF_STR("municipality", e->municipality),
+              LF_HEX("receipt", e->receipt, 16));
 }
 
 static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     struct sorter *s = arg;
     const uint64_t seq = e->seq;
-    const char *place = place_of(s->line, e);
+    bool gone = false;
+    const char *place = place_of(s->line, e, &gone);
+    if (place == NULL && gone) { /* L3 */
+        tell_gone(s->line, e);
+        s->count++;
+        s->last_seq = seq > s->last_seq ? seq : s->last_seq;
+        return VRS_OK;
+    }
     if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
         metric_add(&unreadable, 1);

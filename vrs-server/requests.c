@@ -33,6 +33,14 @@ static const struct kind {
      false,
      {"partition.destroy"},
      "この自治体の記録と個人番号の鍵を破棄し、すべて読めなくする（元に戻せない）"},
+    {"migrate",
+     RIGHT_ERASE,
+     RIGHT_ERASE_APPROVE,
+     false,
+     {"migrate.export "},
+     "この自治体のすべての記録と個人番号を、別のシステムに渡すために暗号化して書き出す（渡す先の鍵"
+     "の指紋は"
+     "申請に記載）"},
 };
 
 static const struct kind *kind_of(const char *name) {
@@ -41,6 +49,16 @@ static const struct kind *kind_of(const char *name) {
             return &kinds[i];
     }
     return NULL;
+}
+
+/* One that ends in a space goes on with a fingerprint: for whom. */
+static bool kind_act(const char *listed, const char *act) {
+    enum { FINGERPRINT = 32 };
+    size_t n = strlen(listed);
+    if (listed[n - 1] != ' ')
+        return strcmp(listed, act) == 0;
+    return strncmp(listed, act, n) == 0 && strlen(act) == n + FINGERPRINT &&
+           strspn(act + n, "0123456789abcdef") == FINGERPRINT;
 }
 
 static bool has(const struct inside_request *in, enum right r) {
@@ -208,7 +226,7 @@ static enum vrs_err read_asking(struct inside_request *in, struct asking *a) {
     }
     bool listed = false;
     for (size_t i = 0; kind != NULL && kind->acts[i] != NULL; i++)
-        listed |= strcmp(kind->acts[i], a->act) == 0;
+        listed |= kind_act(kind->acts[i], a->act);
     if (e == VRS_OK && !listed)
         e = ERR_BAD_FIELD;
     if (e == VRS_OK && (a->reason == NULL || a->reason[0] == '\0'))

@@ -1,5 +1,6 @@
 /* What one person asks for and another must allow (four eyes): erasing a person ("erase"), a bulk
- * export ("export"), the end of the municipality's partition ("destroy").
+ * export ("export"), the end of the municipality's partition ("destroy"), its way into another system
+ * ("migrate").
  *
  * A request names its kind, subject, reason and the exact act (a digest of what will be done); the
  * approver sees the content, and is never the one who asked.  An approval is used once, by the act
@@ -17,7 +18,7 @@ struct second_request {
     uint64_t version;
     uint32_t generation;
     enum second_state state;
-    char kind[32]; /* "erase", "export", "destroy" */
+    char kind[32]; /* "erase", "export", "destroy", "migrate" */
     bool has_subject;
     struct record_id subject; /* e.g. the person to erase */
     char act[128];            /* what exactly: route and parameters, no personal data */

@@ -52,5 +52,10 @@ VRS_CHECK enum vrs_err verb_backup_copy(struct control_call *c, struct partition
 VRS_CHECK enum vrs_err verb_note_municipality(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_destroy(struct control_call *c, struct partition *p);
 VRS_CHECK enum vrs_err verb_restore_files(struct control_call *c, struct partition *p);
+/* The same of a "name" that came from another system. */
+VRS_CHECK enum vrs_err verb_restore_incoming(struct control_call *c);
+VRS_CHECK enum vrs_err verb_migrate_key(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_migrate_export(struct control_call *c, struct partition *p);
+VRS_CHECK enum vrs_err verb_migrate_import(struct control_call *c, struct partition *p);
 
 #endif

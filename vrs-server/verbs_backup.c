@@ -110,6 +110,7 @@ struct restore {
     char live_dir[BACKUP_PATH], live[BACKUP_PATH + 32], live_keys[BACKUP_PATH];
     char tombstones[BACKUP_PATH];
     struct keyring *beside; /* the backup's own keys; NULL: those that are here */
+    bool incoming; /* of another system: the log that is here is not that one's continuation */
     struct log_head known;
     bool has_known;
     struct erased gone;
@@ -316,7 +317,8 @@ static enum vrs_err restore_run(struct restore *r) {
         e = ERR_CONFLICT;
     if (e != VRS_OK)
         return e;
-    last_known_head(r);
+    if (!r->incoming)
+        last_known_head(r);
     e = prepare(r);
     if (e == VRS_OK)
         e = take_place(r);
@@ -329,11 +331,9 @@ static enum vrs_err restore_run(struct restore *r) {
     return e;
 }
 
-/* With the partition closed. */
-enum vrs_err verb_restore_files(struct control_call *c, struct partition *p) {
+static enum vrs_err restore_files(struct control_call *c, bool incoming) {
     const char *state = c->server->config.state_dir, *code = c->job.municipality;
-    struct restore r = {.call = c};
-    (void)p;
+    struct restore r = {.call = c, .incoming = incoming};
     (void)snprintf(r.stage, sizeof r.stage, "%.400s/stage", state);
     (void)snprintf(r.staged, sizeof r.staged, "%s/%s.db", r.stage, code);
     (void)snprintf(r.live_dir, sizeof r.live_dir, "%.400s/partitions", state);
@@ -346,4 +346,14 @@ enum vrs_err verb_restore_files(struct control_call *c, struct partition *p) {
         keyring_close(&r.beside);
     erased_fini(&r.gone);
     return e;
+}
+
+/* With the partition closed. */
+enum vrs_err verb_restore_files(struct control_call *c, struct partition *p) {
+    (void)p;
+    return restore_files(c, false);
+}
+
+enum vrs_err verb_restore_incoming(struct control_call *c) {
+    return restore_files(c, true);
 }

@@ -10,12 +10,16 @@ static const char usage[] =
     "usage: vrs-verify log EXPORT.ndjson ... --key LOG.pub ... [--checkpoint FILE ...]\n"
     "       vrs-verify receipt RECEIPT.json --key LOG.pub ...\n"
     "       vrs-verify entries LIST.ndjson --key LOG.pub ...\n"
+    "       vrs-verify statement STATEMENT.json --key LOG.pub ...\n"
     "\n"
     "  EXPORT      GET /v1/access-log/export; several files go on from one another\n"
     "  --key       public keys of the log: the answer of /v1/log/keys, or 64 hex digits each\n"
     "  --checkpoint  signed heads that were kept elsewhere: as published, or a receipt\n"
     "  LIST        who looked at a person, with proofs: GET /v1/residents/{id}/access-log\n"
     "  RECEIPT     the answer to a dose with the fields that were posted (docs/proof.md)\n"
+    "  STATEMENT   a certificate of an erasure (GET /v1/erasures/{id}/certificate), a manifest of "
+    "a\n"
+    "              migration: text, kind and signature\n"
     "\n"
     "exit 0: nothing wrong / 異常なし   1: something is / 異常あり   2: usage\n";
 
@@ -25,7 +29,8 @@ int main(int argc, char **argv) {
     size_t count = 0;
     bool log = argc > 1 && strcmp(argv[1], "log") == 0, good = true;
     bool receipt = argc > 1 && strcmp(argv[1], "receipt") == 0;
-    if (!log && !receipt && (argc < 2 || strcmp(argv[1], "entries") != 0)) {
+    bool statement = argc > 1 && strcmp(argv[1], "statement") == 0;
+    if (!log && !receipt && !statement && (argc < 2 || strcmp(argv[1], "entries") != 0)) {
         (void)fputs(usage, stderr);
         return 2;
     }
@@ -47,6 +52,8 @@ int main(int argc, char **argv) {
         verify_log(&v, paths, count);
     else if (receipt)
         verify_receipt(&v, paths[0]);
+    else if (statement)
+        verify_statement(&v, paths[0]);
     else
         verify_entries(&v, paths[0]);
     if (v.bad == 0)

@@ -3,6 +3,7 @@
  *
  *   vrs-verify log EXPORT.ndjson … --key log.pub … [--checkpoint FILE …]
  *   vrs-verify receipt RECEIPT.json --key log.pub …
+ *   vrs-verify statement STATEMENT.json --key log.pub …
  *   vrs-verify entries LIST.ndjson --key log.pub …
  *
  * Each finding is one line, Japanese and English; exit status 0 when nothing is wrong, 1 when
@@ -49,6 +50,7 @@ json_t *file_json(struct verifier *v, const char *path); /* new, NULL: said */
 
 void verify_log(struct verifier *v, char *const paths[], size_t count);
 void verify_receipt(struct verifier *v, const char *path);
+void verify_statement(struct verifier *v, const char *path);
 void verify_entries(struct verifier *v, const char *path);
 
 #endif

@@ -4,9 +4,12 @@ can be read again, its log stays, nobody else is touched."""
 import glob
 import os
 import shutil
+import time
 
+import residents
+from alert_receiver import journal
 from case import (FUJISAWA, KAGOSHIMA, MINATO, equal, find, ok, one, personal_number, problem, register, resident,
-                  run, stack_module)
+                  post_dose, metrics, run, stack_module, until)
 
 GONE = FUJISAWA
 
@@ -17,6 +20,30 @@ def refused(stack, code, what, verb, **values):
     except stack_module.StackError as e:
         return ok(code in str(e), what, e)
     return ok(False, what, answer)
+
+
+def gone_doses(stack):
+    """Doses for the town go on coming in: kept, told to people, no load, and nobody else waits."""
+    tablet = stack.tablet()
+    kept = [tablet.post("/v1/doses", {"ocr_line": residents.ocr_line(GONE, f"598000000{i}", 1), "status": "given",
+                                      "vaccinated_on": "2021-07-01", "product": "comirnaty", "lot": "FF3620",
+                                      "site": "試験会場", "read_by": "ocr"}, key=True).json["receipt_id"] for i in range(3)]
+    told = lambda: [a for a in journal(stack) if a["rule"] == "town_gone" and GONE in a["subject"]]  # noqa: E731
+    ok(until(told, 20), "C140 a dose for a town that left: a person is told", journal(stack))
+    for turn in ("", " after a restart, too"):
+        listed = lambda: {e["receipt"] for e in journal(stack, "line.town_gone")}  # noqa: E731
+        ok(until(lambda: len(listed()) >= 3, 20), "each is listed by its receipt" + turn, listed())
+        equal({tablet.get(f"/v1/doses/{r}").json["outcome"] for r in kept}, {"pending"}, "they are kept, and say that they wait" + turn)
+        before = metrics(stack)["vrs_line_entries_total"]
+        time.sleep(3)
+        ok(metrics(stack)["vrs_line_entries_total"] - before <= 40, "no busy loop" + turn, metrics(stack)["vrs_line_entries_total"] - before)
+        failed = journal(stack, "line.batch_failed")
+        equal(failed, [], "nothing is tried without end" + turn)
+        other = post_dose(tablet, residents.ocr_line(MINATO, "5980000077", 1 if not turn else 2))["receipt_id"]
+        ok(until(lambda: tablet.get(f"/v1/doses/{other}").json["outcome"] != "pending", 10), "doses of others pass" + turn)
+        if not turn:
+            stack.kill("vrs-server")
+            stack.restart("vrs-server")
 
 
 def main(stack):
@@ -70,12 +97,13 @@ def main(stack):
     ok(answer.status != 200 and b"X-0001" not in answer.body, "C127 an old file put back by hand fails to decrypt", (login, answer))
     verified = stack.command("partition.destroy", municipality_code=GONE, by="運用 者")
     equal(verified["erasure_id"], done["erasure_id"], "the same command again finds the record of it")
+    gone_doses(stack)
     # the others
     equal({code: len(find(stack.staff(code), name_kana="シ", birth_date="1960-04-01")) for code in other}, other,
           "C120 the other municipalities are as they were")
     equal(len(find(stack.staff(MINATO), addressee_number=next(
         s["addressee_number"] for s in stack.demo["samples"] if s["municipality_code"] == MINATO))), 1, "and serve")
-    registry = stack.command("log.verify", municipality_code=MINATO)
+    registry = stack.command("verify-log", municipality_code=MINATO)
     ok(registry["ok"], "their logs verify", registry)
     problem(stack.staff(MINATO).get(f"/v1/residents/{person}"), 404, "not_found", "C121 nor is anything seen from elsewhere")
 

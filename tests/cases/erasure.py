@@ -4,6 +4,7 @@ only.  Sealed bytes, as they stood before, are looked for in every file afterwar
 import base64
 import glob
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -190,6 +191,16 @@ def certificate(stack, c, erasure_id):
           "C128 the certificate verifies offline with the public key")
     equal(openssl_verifies(stack, raw, message.replace("2件".encode(), "3件".encode()),
                            base64.b64decode(doc["signature"])), False, "control: one changed figure does not")
+    for what, changed, want in (("verifies", doc, 0), ("with one changed figure does not", doc | {
+            "text": text.replace("2件", "3件")}, 1), ("of another kind does not", doc | {"kind": "export"}, 1)):
+        path = stack.path("certificate.json")
+        with open(path, "w") as f:
+            json.dump(changed, f)
+        r = subprocess.run([stack.program("vrs-verify"), "statement", path, *(
+            word for key in glob.glob(stack.path("signer-keys", "log-*.pub")) for word in ("--key", key))],
+            capture_output=True, text=True)
+        ok(r.returncode == want and ("消去証明書" in r.stdout) == (want == 0),
+           f"C128 vrs-verify, an outsider's program: the certificate {what}", r.stdout + r.stderr)
 
 
 def openssl_verifies(stack, raw, message, signature):

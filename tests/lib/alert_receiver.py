@@ -80,7 +80,7 @@ def journal(stack, event="alert.raised"):
     found = []
     with open(stack.path("log", "vrs-server.log"), errors="replace") as f:
         for line in f:
-            if '"alert.' in line:
+            if f'"event":"{event}"' in line:
                 entry = json.loads(line)
                 if entry["event"] == event:
                     found.append(entry)

@@ -150,7 +150,7 @@ enum vrs_err area_room(struct area *a, const char *code, bool make, struct parti
 
 /* ---- verbs, inside the transaction */
 
-static bool row_digits(const struct buffer *text, struct personal_number *out) {
+bool area_row_digits(const struct buffer *text, struct personal_number *out) {
     struct wire_reader reader;
     struct wire_field f;
     bool more;
@@ -163,14 +163,14 @@ static bool row_digits(const struct buffer *text, struct personal_number *out) {
 
 static bool row_holds(const struct buffer *text, const struct personal_number *n) {
     struct personal_number held = {0};
-    bool same = row_digits(text, &held) && secret_equal(held.digits, n->digits, DIGITS);
+    bool same = area_row_digits(text, &held) && secret_equal(held.digits, n->digits, DIGITS);
     secret_wipe(&held, sizeof held);
     return same;
 }
 
 enum vrs_err area_index(struct partition *p, struct record *r) {
     struct personal_number held = {0};
-    enum vrs_err e = row_digits(&r->text, &held)
+    enum vrs_err e = area_row_digits(&r->text, &held)
                          ? partition_blind(p, "number", held.digits, DIGITS, &r->index[0])
                          : ERR_CORRUPT;
     secret_wipe(&held, sizeof held);
@@ -212,7 +212,7 @@ static enum vrs_err insert_number(struct partition *p, const struct number_reque
     return e;
 }
 
-static enum vrs_err put(struct partition *p, struct number_request *rq) {
+enum vrs_err area_put(struct partition *p, const struct number_request *rq) {
     struct record r;
     record_init(&r);
     enum vrs_err e = record_get(p, TABLE_NUMBER, &rq->row, &r);
@@ -246,7 +246,7 @@ static enum vrs_err match(struct partition *p, struct number_request *rq) {
     return e;
 }
 
-static enum vrs_err journal(struct partition *p, const struct number_request *rq) {
+enum vrs_err area_journal(struct partition *p, const struct number_request *rq) {
     struct record r;
     record_init(&r);
     record_id_new(&r.id);
@@ -268,10 +268,10 @@ static enum vrs_err reveal(struct partition *p, struct number_request *rq) {
     struct record r;
     record_init(&r);
     enum vrs_err e = record_get(p, TABLE_NUMBER, &rq->row, &r);
-    if (e == VRS_OK && !row_digits(&r.text, &rq->number))
+    if (e == VRS_OK && !area_row_digits(&r.text, &rq->number))
         e = ERR_CORRUPT;
     if (e == VRS_OK)
-        e = journal(p, rq);
+        e = area_journal(p, rq);
     if (e == VRS_OK)
         wire_put(&rq->fields, NUMBER_T_NUMBER, rq->number.digits, DIGITS);
     record_fini(&r);
@@ -287,7 +287,7 @@ static enum vrs_err run_one(struct area *a, struct partition *p, struct number_r
     enum vrs_err e;
     switch (rq->verb) {
     case NUMBER_PUT:
-        return put(p, rq);
+        return area_put(p, rq);
     case NUMBER_MATCH:
         return match(p, rq);
     case NUMBER_REVEAL:
@@ -298,6 +298,12 @@ static enum vrs_err run_one(struct area *a, struct partition *p, struct number_r
     case NUMBER_LIST: /* straight from the engine: nothing is unsealed */
         return a->engine->walk(partition_store(p), TABLE_NUMBER, rq->has_row ? rq->row.bytes : NULL,
                                LIST_PAGE, list_row, &rq->fields);
+    case NUMBER_CARRY_KEY:
+        return area_carry_key(a, rq);
+    case NUMBER_CARRY_OUT:
+        return area_carry_out(p, rq);
+    case NUMBER_CARRY_IN:
+        return area_carry_in(a, p, rq);
     default:
         return ERR_PROTOCOL;
     }
@@ -306,7 +312,8 @@ static enum vrs_err run_one(struct area *a, struct partition *p, struct number_r
 /* ---- groups */
 
 static bool writes(const struct number_request *rq) {
-    return rq->verb == NUMBER_PUT || rq->verb == NUMBER_ERASE || rq->verb == NUMBER_REVEAL;
+    return rq->verb == NUMBER_PUT || rq->verb == NUMBER_ERASE || rq->verb == NUMBER_REVEAL ||
+           rq->verb == NUMBER_CARRY_OUT || rq->verb == NUMBER_CARRY_IN;
 }
 
 /* What can be refused without looking: so a refused request never opens a file. */
@@ -347,7 +354,9 @@ static enum vrs_err not_stored(const struct number_request *rq, enum vrs_err e) 
 
 /* Without its file a municipality knows no number. */
 static enum vrs_err answer_absent(const struct number_request *rq) {
-    return rq->verb == NUMBER_ERASE || rq->verb == NUMBER_LIST ? VRS_OK : ERR_NOT_FOUND;
+    return rq->verb == NUMBER_ERASE || rq->verb == NUMBER_LIST || rq->verb == NUMBER_CARRY_OUT
+               ? VRS_OK
+               : ERR_NOT_FOUND;
 }
 
 /* No savepoints: each verb has one writing statement, its last, which fails as a whole. */
@@ -399,7 +408,9 @@ static void run_group(struct area *a, struct number_request *const *rq, size_t n
     for (size_t i = 0; i < n; i++) {
         rq[i]->err = check(rq[i]);
         any |= rq[i]->err == VRS_OK;
-        make |= rq[i]->err == VRS_OK && rq[i]->verb == NUMBER_PUT;
+        make |=
+            rq[i]->err == VRS_OK && (rq[i]->verb == NUMBER_PUT || rq[i]->verb == NUMBER_CARRY_IN ||
+                                     rq[i]->verb == NUMBER_CARRY_KEY);
     }
     if (!any)
         return;

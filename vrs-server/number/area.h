@@ -6,7 +6,7 @@
  *   the same once more in the second backup folder
  *
  * Invariants:
- *  A1  a file is made by an allowed put only; every other verb finds an absent one empty.
+ *  A1  a file is made by an allowed put, or for a migration, only; every other verb finds an absent one empty.
  *  A2  what was answered VRS_OK is durable (a put, an erasure, a journal entry).
  *  A3  no number is in an answer whose journal entry is not committed.
  *  A4  a restore never shortens the journal.

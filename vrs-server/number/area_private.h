@@ -38,6 +38,16 @@ VRS_CHECK enum vrs_err area_commit(struct area *a, struct partition *p); /* coun
 /* The blind index of an opened number row, under the keys of `p`. */
 VRS_CHECK enum vrs_err area_index(struct partition *p, struct record *r);
 
+bool area_row_digits(const struct buffer *text, struct personal_number *out);
+VRS_CHECK enum vrs_err area_put(struct partition *p, const struct number_request *rq);
+VRS_CHECK enum vrs_err area_journal(struct partition *p, const struct number_request *rq);
+
+/* carry.c.  In the group's transaction. */
+VRS_CHECK enum vrs_err area_carry_key(struct area *a, struct number_request *rq);
+VRS_CHECK enum vrs_err area_carry_out(struct partition *p, struct number_request *rq);
+VRS_CHECK enum vrs_err area_carry_in(struct area *a, struct partition *p,
+                                     const struct number_request *rq);
+
 /* rotate.c.  In a transaction of its own. */
 VRS_CHECK enum vrs_err area_rotate(struct area *a, struct number_request *rq,
                                    struct vrs_fault *fault);

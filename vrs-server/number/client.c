@@ -30,6 +30,7 @@ struct call {
     const struct personal_number *numbers; /* n, or NULL */
     const struct number_access *why;       /* NULL: the verb has none */
     const char *name;
+    const struct buffer *sent; /* NUMBER_T_TEXT of the request, or NULL */
     size_t n;
     uint64_t first_id;
     size_t left;
@@ -84,6 +85,8 @@ static void write_request(struct number_client *c, const struct call *call, size
         wire_put_str(b, NUMBER_T_USER, call->why->user);
     }
     wire_put_str(b, NUMBER_T_NAME, call->name);
+    if (call->sent != NULL)
+        wire_put(b, NUMBER_T_TEXT, call->sent->data, call->sent->len);
     local_end(b, mark);
 }
 
@@ -417,6 +420,59 @@ enum vrs_err number_rotate(struct number_client *c, const char *municipality, co
     enum vrs_err e = ask_one(c, &call);
     if (e == VRS_OK && !read_rotation(&text, out))
         e = ERR_PROTOCOL;
+    buffer_fini(&text);
+    return e;
+}
+
+/* ---- migration */
+
+enum vrs_err number_carry_key(struct number_client *c, const char *municipality,
+                              uint8_t out[CRYPTO_X25519_BYTES]) {
+    struct buffer text;
+    buffer_init(&text, CRYPTO_X25519_BYTES);
+    struct call call = {.verb = NUMBER_CARRY_KEY, .municipality = municipality, .text = &text};
+    enum vrs_err e = ask_one(c, &call);
+    if (e == VRS_OK && text.len != CRYPTO_X25519_BYTES)
+        e = ERR_PROTOCOL;
+    if (e == VRS_OK)
+        memcpy(out, text.data, CRYPTO_X25519_BYTES);
+    buffer_fini(&text);
+    return e;
+}
+
+enum vrs_err number_carry_out(struct number_client *c, const char *municipality,
+                              const uint8_t to[CRYPTO_X25519_BYTES], const char *by,
+                              struct number_page *page, bool *any) {
+    static const struct record_id none;
+    const struct number_access why = {.user = by};
+    char key[2 * CRYPTO_X25519_BYTES + 1];
+    crypto_hex(to, CRYPTO_X25519_BYTES, key);
+    page->last = none;
+    buffer_clear(&page->sealed);
+    struct call call = {.verb = NUMBER_CARRY_OUT,
+                        .municipality = municipality,
+                        .rows = record_id_equal(&page->after, &none) ? NULL : &page->after,
+                        .why = &why,
+                        .name = key,
+                        .row = &page->last,
+                        .text = &page->sealed};
+    enum vrs_err e = ask_one(c, &call);
+    *any = e == VRS_OK && page->sealed.len > 0;
+    return e;
+}
+
+enum vrs_err number_carry_in(struct number_client *c, const char *municipality,
+                             const struct number_page *page, bool store) {
+    struct buffer text;
+    buffer_init(&text, NUMBER_MAX_MESSAGE);
+    (void)buffer_put(&text, page->last.bytes, sizeof page->last.bytes);
+    (void)buffer_put(&text, page->sealed.data, page->sealed.len);
+    struct call call = {.verb = NUMBER_CARRY_IN,
+                        .municipality = municipality,
+                        .rows = &page->after,
+                        .name = store ? "store" : "check",
+                        .sent = &text};
+    enum vrs_err e = text.failed ? ERR_TOO_LARGE : ask_one(c, &call);
     buffer_fini(&text);
     return e;
 }

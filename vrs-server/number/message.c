@@ -22,6 +22,12 @@ static const struct {
     [NUMBER_BACKUP] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_RESTORE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), 0},
     [NUMBER_STATUS] = {0, 0},
+    [NUMBER_CARRY_KEY] = {BIT(NUMBER_T_MUNICIPALITY), 0},
+    [NUMBER_CARRY_OUT] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME) | BIT(NUMBER_T_USER),
+                          BIT(NUMBER_T_ROW)},
+    [NUMBER_CARRY_IN] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME) | BIT(NUMBER_T_ROW) |
+                             BIT(NUMBER_T_TEXT),
+                         0},
     [NUMBER_DESTROY] = {BIT(NUMBER_T_MUNICIPALITY), 0},
     [NUMBER_ROTATE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), BIT(NUMBER_T_USER)},
 };
@@ -30,7 +36,7 @@ static bool take(struct number_request *r, const struct wire_field *f) {
     uint64_t verb;
     switch (f->tag) {
     case NUMBER_T_VERB:
-        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_DESTROY)
+        if (!wire_u64(f, &verb) || verb < NUMBER_PUT || verb > NUMBER_CARRY_IN)
             return false;
         r->verb = (enum number_verb)verb;
         return true;
@@ -53,6 +59,8 @@ static bool take(struct number_request *r, const struct wire_field *f) {
         return wire_str(f, r->user, sizeof r->user);
     case NUMBER_T_NAME:
         return wire_str(f, r->name, sizeof r->name);
+    case NUMBER_T_TEXT:
+        return buffer_put(&r->text, f->data, f->len);
     default:
         return false;
     }
@@ -65,13 +73,15 @@ enum vrs_err number_request_read(struct number_request *r, const uint8_t *p, siz
     bool more;
     memset(r, 0, sizeof *r);
     buffer_init(&r->fields, NUMBER_MAX_MESSAGE);
+    buffer_init(&r->text, NUMBER_MAX_MESSAGE);
     wire_open(&reader, p, n);
     for (;;) {
         if (wire_next(&reader, &f, &more) != VRS_OK)
             return ERR_PROTOCOL;
         if (!more)
             break;
-        if (f.tag > NUMBER_T_NAME || (seen & BIT(f.tag)) != 0 || !take(r, &f))
+        if (f.tag > NUMBER_T_TEXT || f.tag == NUMBER_T_ERR || (seen & BIT(f.tag)) != 0 ||
+            !take(r, &f))
             return ERR_PROTOCOL;
         seen |= BIT(f.tag);
     }
@@ -86,6 +96,7 @@ enum vrs_err number_request_read(struct number_request *r, const uint8_t *p, siz
 
 void number_request_fini(struct number_request *r) {
     buffer_fini(&r->fields);
+    buffer_fini(&r->text);
     secret_wipe(r, sizeof *r);
 }
 

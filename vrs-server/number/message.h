@@ -16,6 +16,7 @@ struct number_request {
     char purpose[NUMBER_MAX_PURPOSE + 1];
     char user[NUMBER_MAX_USER + 1];
     char name[NUMBER_MAX_NAME + 1];
+    struct buffer text; /* of CARRY_IN */
     /* the answer */
     enum vrs_err err;
     struct buffer fields; /* encoded fields behind id and error; sent only with VRS_OK */

@@ -14,6 +14,10 @@
  *   RESTORE municipality, name → ok
  *   ROTATE  municipality, name, user → how far new keys are (number_rotation below)
  *   DESTROY municipality → ok                              its keys, those of its backups, too
+ *   CARRY_KEY   municipality → public key (TEXT)           to which its numbers may be sealed
+ *   CARRY_OUT   municipality, row id or none, key (NAME, hex), user → sealed page, last row id
+ *                                                 (none: no more); journalled and durable first
+ *   CARRY_IN    municipality, row id, "check" or "store" (NAME), sealed page (TEXT) → ok
  *   STATUS  → key=value lines (PRAGMA read-back, sandbox, counts)
  *
  * The right of the acting user is in the message and checked again here (C51): ERR_FORBIDDEN or
@@ -39,6 +43,7 @@
 #include <stdint.h>
 
 #include "lib/buffer.h"
+#include "lib/crypto.h"
 #include "lib/err.h"
 #include "partitions/partition.h"
 #include "partitions/rotate.h"
@@ -59,6 +64,9 @@ enum number_verb {
     NUMBER_STATUS,
     NUMBER_ROTATE,
     NUMBER_DESTROY,
+    NUMBER_CARRY_KEY,
+    NUMBER_CARRY_OUT,
+    NUMBER_CARRY_IN,
     NUMBER_ANSWER = 100
 };
 
@@ -133,6 +141,23 @@ VRS_CHECK enum vrs_err number_restore(struct number_client *c, const char *munic
 /* The municipality leaves: its numbers can never be read again.  VRS_OK also when there were none. */
 VRS_CHECK enum vrs_err number_destroy(struct number_client *c, const char *municipality);
 VRS_CHECK enum vrs_err number_status(struct number_client *c, struct buffer *text);
+
+/* Migration (carry.c): vrs-server carries sealed pages and opens none.  The receiving system's key
+ * follows from the municipality's own data key there and changes with it.  `after` NULL: from the
+ * start.  *any false: there are no more. */
+struct number_page {
+    struct record_id after, last;
+    struct buffer sealed;
+};
+VRS_CHECK enum vrs_err number_carry_key(struct number_client *c, const char *municipality,
+                                        uint8_t out[CRYPTO_X25519_BYTES]);
+VRS_CHECK enum vrs_err number_carry_out(struct number_client *c, const char *municipality,
+                                        const uint8_t to[CRYPTO_X25519_BYTES], const char *by,
+                                        struct number_page *page, bool *any);
+/* ERR_TAMPERED: not sealed for this municipality and key, or not this page.  Without `store` it is
+ * only opened. */
+VRS_CHECK enum vrs_err number_carry_in(struct number_client *c, const char *municipality,
+                                       const struct number_page *page, bool store);
 
 /* Keys of the municipality's numbers.  `order`:
  *   "data", "index"  a new key is wanted; one under way goes on

@@ -6,7 +6,7 @@
 #include "lib/local.h"
 #include "lib/wire.h"
 
-enum { SMALL_ANSWER = 256 /* longest answer but of LIST, STATUS and ROTATE */ };
+enum { SMALL_ANSWER = 256 /* longest answer but of those below */ };
 
 struct serve {
     const char *facts;
@@ -29,7 +29,8 @@ static void write_answer(const void *request, struct buffer *out) {
 
 static size_t longest_answer(const void *request) {
     const struct number_request *r = request;
-    return r->verb == NUMBER_LIST || r->verb == NUMBER_STATUS || r->verb == NUMBER_ROTATE
+    return r->verb == NUMBER_LIST || r->verb == NUMBER_STATUS || r->verb == NUMBER_ROTATE ||
+                   r->verb == NUMBER_CARRY_OUT
                ? NUMBER_MAX_MESSAGE + LOCAL_HEAD_BYTES
                : SMALL_ANSWER;
 }

@@ -7,7 +7,8 @@
  *              size, or another root at the same size: ERR_TAMPERED, and an event that alarms.
  *              An epoch that was left behind is never signed again.
  *   STATEMENT  kind, text → signature over kind "\n" text; kinds are a closed list:
- *              "erasure" (消去証明書), "export" (操作記録の書き出し)
+ *              "erasure" (消去証明書), "export" (操作記録の書き出し), "migration"
+ *              (移行するデータの目録)
  *   CERT       kind (tablet | reader | system | lgwan), name, municipality, days, PKCS#10 → PEM.
  *              The subject is what vrs-server says, never what the request says; the request gives
  *              only its key and the proof that it has the private half (P-256 or better).

@@ -45,13 +45,18 @@ static const char usage[] =
     "  keys.rotate municipality_code=CODE|all what=data|index|kek [area=records|log|numbers]\n"
     "             [by=]                                 new keys, in the background\n"
     "  keys.status municipality_code=CODE|all           exit 3 while a rotation is under way\n"
-    "  log.verify municipality_code= [known_size= known_root= known_epoch=]\n"
+    "  verify-log municipality_code= [known_size= known_root= known_epoch=]\n"
     "                                                   every entry, tile and seal; is the known\n"
-    "                                                   head a prefix\n"
+    "                                                   head a prefix (log.verify is the same)\n"
     "  backup municipality_code= name=                  sealed copies, records and numbers\n"
     "  restore municipality_code= name=                 then replays the inbox, new log epoch\n"
     "  partition.destroy municipality_code= by=         a municipality leaves: its keys go (needs\n"
     "                                                   its own approver's approval)\n"
+    "  migrate.key municipality_code=                   at the receiving system: to whom\n"
+    "  migrate.export municipality_code= to= name= by=  a whole municipality, sealed and signed;\n"
+    "                                                   needs its approver (kind migrate)\n"
+    "  migrate.import municipality_code= file= signer=HEX by=\n"
+    "                                                   of STATE/migration; all or nothing\n"
     "  selfcheck [state=DIR] [number_state=DIR]         exit 1 on any fault\n";
 
 static bool read_all(int fd, struct buffer *out) {
