@@ -6,10 +6,10 @@ import os
 import shutil
 import time
 
-import residents
 from alert_receiver import journal
 from case import (FUJISAWA, KAGOSHIMA, MINATO, equal, find, ok, one, personal_number, problem, register, resident,
                   post_dose, metrics, run, stack_module, until)
+import residents
 
 GONE = FUJISAWA
 

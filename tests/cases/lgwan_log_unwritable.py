@@ -2,48 +2,11 @@
 """Rule 8, C61: no log entry, no data.  The records' disk is full: nothing personal is shown or
 changed, tablets go on, and all heals without a restart."""
 import os
-import signal
-import subprocess
 
-from case import (MINATO, access_log, after_stop, dose_row, doses_of, equal, ok, one, record,
+from case import (MINATO, access_log, dose_row, doses_of, equal, ok, one, record,
                   register, resident, run, skip, tag, until)
 import residents
-
-
-def small_disk(stack):
-    """Moves the records to a tmpfs of a few MiB; its folder, None where no mount is allowed."""
-    folder = stack.path("vrs-server", "partitions")
-    if os.geteuid() != 0:
-        return None
-    stack.kill("vrs-server", signal.SIGTERM)
-    kept = stack.path("partitions-before")
-    owner = os.stat(folder)
-    os.rename(folder, kept)
-    os.mkdir(folder, 0o700)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o",
-                           f"size=12m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}", "tmpfs", folder],
-                          capture_output=True, text=True)
-    if done.returncode == 0:
-        after_stop.append(lambda: subprocess.run(["umount", "-l", folder], check=False))
-        subprocess.run(["cp", "-a", kept + "/.", folder], check=True)
-    else:
-        os.rmdir(folder)
-        os.rename(kept, folder)
-    stack.restart("vrs-server")
-    return folder if done.returncode == 0 else None
-
-
-def fill(folder):
-    """Not one byte more goes in."""
-    path = os.path.join(folder, "filler")
-    with open(path, "ab", buffering=0) as f:
-        for size in (1 << 20, 4096, 512, 1):
-            try:
-                while True:
-                    f.write(b"x" * size)
-            except OSError:
-                pass
-    return path
+from small_disk import fill, small_disk
 
 
 def main(stack):
