@@ -1,7 +1,7 @@
 /* The number area behind its real socket: a forked server, vrs-server's client, raw messages. */
 // needs: vrs-server/number/access.c vrs-server/number/message.c vrs-server/number/area.c
 // needs: vrs-server/number/copy.c vrs-server/number/serve.c vrs-server/number/client.c
-// needs: vrs-server/number/rotate.c
+// needs: vrs-server/number/rotate.c vrs-server/number/carry.c
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
