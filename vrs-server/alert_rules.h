@@ -35,8 +35,8 @@
     X("storage_failing", false, false)                                                             \
     X("line_unreadable", false, false)                                                             \
     X("clock_jump", false, false)                                                                  \
-    X("disk_low", true, true)           /* per cent free */                                        \
-    X("line_silent", true, true)        /* seconds */                                              \
+    X("disk_low", true, true)    /* per cent free */                                               \
+    X("line_silent", true, true) /* seconds */                                                     \
     X("town_gone", true, false)                                                                    \
     X("pending_old", true, true)        /* seconds */                                              \
     X("certificate_ending", true, true) /* days */                                                 \
