@@ -156,6 +156,9 @@ static void finish(struct control_call *c, enum vrs_err e) {
     if (e == VRS_OK &&
         c->terminal.serial[0] != '\0') /* before vrsctl hears that it is done (C31) */
         e = terminal_list_put(c->server->terminals, &c->terminal);
+    if (e == VRS_OK && c->terminal.state == TERMINAL_REVOKED &&
+        control_text(c, "serial")[0] == '\0') /* by name: the device */
+        terminal_list_revoke(c->server->terminals, &c->terminal);
     if (e == VRS_OK && c->verb->replay &&
         strcmp(control_text(c, "municipality_code"), REGISTRY) == 0)
         terminal_list_reload(c->server->terminals); /* the registry is another one now */

@@ -174,3 +174,44 @@ enum vrs_err terminal_by_name(struct partition *registry, const char *name, stru
     enum vrs_err e = terminal_walk(registry, see_name, &b);
     return e == VRS_OK && !b.any ? ERR_NOT_FOUND : e;
 }
+
+/* --- stopping a device --- */
+
+struct same_device {
+    const struct terminal *as;
+    struct record_id id[16]; /* of those that still work; more in the next round */
+    size_t count;
+};
+
+static enum vrs_err see_same(struct terminal *t, void *arg) {
+    struct same_device *s = arg;
+    if (t->state == TERMINAL_ACTIVE && strcmp(t->name, s->as->name) == 0 &&
+        strcmp(t->kind, s->as->kind) == 0 && strcmp(t->municipality, s->as->municipality) == 0 &&
+        s->count < sizeof s->id / sizeof *s->id)
+        s->id[s->count++] = t->id;
+    return VRS_OK;
+}
+
+static enum vrs_err revoke_one(struct partition *registry, const struct record_id *id,
+                               const struct terminal *as) {
+    struct terminal t;
+    enum vrs_err e = terminal_get(registry, id, &t);
+    t.state = TERMINAL_REVOKED;
+    t.revoked_ms = as->revoked_ms;
+    memcpy(t.revoked_by, as->revoked_by, sizeof t.revoked_by);
+    memcpy(t.revoke_reason, as->revoke_reason, sizeof t.revoke_reason);
+    return e == VRS_OK ? terminal_put(registry, &t) : e;
+}
+
+enum vrs_err terminal_revoke(struct partition *registry, struct terminal *t) {
+    struct same_device same = {.as = t, .count = 1};
+    t->state = TERMINAL_REVOKED;
+    enum vrs_err e = terminal_put(registry, t);
+    while (e == VRS_OK && same.count > 0) {
+        same.count = 0;
+        e = terminal_walk(registry, see_same, &same);
+        for (size_t i = 0; i < same.count && e == VRS_OK; i++)
+            e = revoke_one(registry, &same.id[i], t);
+    }
+    return e;
+}

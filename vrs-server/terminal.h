@@ -52,6 +52,9 @@ VRS_CHECK enum vrs_err terminal_by_serial(struct partition *registry, const char
 /* The newest of that name: an active one before a revoked one. */
 VRS_CHECK enum vrs_err terminal_by_name(struct partition *registry, const char *name,
                                         struct terminal *out);
+/* Stops the device: every certificate of its name and municipality, whatever it renewed meanwhile.
+ * Who, why and when are taken from t, whose own row is one of them. */
+VRS_CHECK enum vrs_err terminal_revoke(struct partition *registry, struct terminal *t);
 typedef enum vrs_err terminal_fn(struct terminal *t, void *arg);
 VRS_CHECK enum vrs_err terminal_walk(struct partition *registry, terminal_fn *fn, void *arg);
 

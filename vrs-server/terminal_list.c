@@ -78,6 +78,17 @@ enum vrs_err terminal_list_put(struct terminal_list *l, const struct terminal *t
     return fill(l->bucket, t);
 }
 
+void terminal_list_revoke(struct terminal_list *l, const struct terminal *t) {
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct entry *e = l->bucket[i]; e != NULL; e = e->next) {
+            struct listed_terminal *one = &e->terminal;
+            if (strcmp(one->name, t->name) == 0 && strcmp(one->kind, t->kind) == 0 &&
+                strcmp(one->municipality, t->municipality) == 0)
+                one->state = TERMINAL_REVOKED;
+        }
+    }
+}
+
 const struct listed_terminal *terminal_list_find(const struct terminal_list *l,
                                                  const char *serial) {
     char plain[48];

@@ -31,6 +31,8 @@ bool terminal_list_ready(const struct terminal_list *l);
 void terminal_list_reload(struct terminal_list *l);
 /* New or changed. */
 VRS_CHECK enum vrs_err terminal_list_put(struct terminal_list *l, const struct terminal *t);
+/* Every certificate of t's device is refused from now on (terminal_revoke). */
+void terminal_list_revoke(struct terminal_list *l, const struct terminal *t);
 /* NULL: no such serial.  Borrowed until the list changes. */
 const struct listed_terminal *terminal_list_find(const struct terminal_list *l, const char *serial);
 /* A certificate that passed the handshake of LG-WAN: VRS_OK and *out (borrowed), or

@@ -217,11 +217,10 @@ static enum vrs_err revoke_run(struct inside_request *in, struct partition *regi
         e = ERR_NOT_FOUND; /* another municipality's is none (C02) */
     if (e != VRS_OK || o->terminal.state == TERMINAL_REVOKED)
         return e;
-    o->terminal.state = TERMINAL_REVOKED;
     o->terminal.revoked_ms = clock_now_ms();
     INSIDE_COPY(o->terminal.revoked_by, in->session.user);
     INSIDE_COPY(o->terminal.revoke_reason, o->reason);
-    e = terminal_put(registry, &o->terminal);
+    e = terminal_revoke(registry, &o->terminal);
     return e == VRS_OK ? log_registry(in, registry, o->terminal.name) : e;
 }
 
@@ -241,8 +240,7 @@ static void revoke_done(struct inside_request *in) {
         return;
     }
     /* From the next request on, here and, over the line, outside (C31). */
-    if (terminal_list_put(in->server->terminals, &o->terminal) != VRS_OK)
-        terminal_list_reload(in->server->terminals);
+    terminal_list_revoke(in->server->terminals, &o->terminal);
     line_out_snapshot_changed(in->server->line);
     inside_step(in, in->session.municipality, POOL_CREATE, revoke_log, told);
 }

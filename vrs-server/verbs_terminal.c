@@ -56,8 +56,8 @@ enum vrs_err verb_terminal_add(struct control_call *c, struct partition *registr
 
 enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *registry) {
     struct terminal t;
-    enum vrs_err e = control_text(c, "serial")[0] != '\0'
-                         ? terminal_by_serial(registry, control_text(c, "serial"), &t)
+    bool one = control_text(c, "serial")[0] != '\0'; /* certificate; by name: the device */
+    enum vrs_err e = one ? terminal_by_serial(registry, control_text(c, "serial"), &t)
                          : terminal_by_name(registry, control_text(c, "name"), &t);
     if (e != VRS_OK)
         return e;
@@ -65,7 +65,7 @@ enum vrs_err verb_terminal_revoke(struct control_call *c, struct partition *regi
     t.revoked_ms = clock_now_ms();
     CONTROL_SET(t.revoked_by, "by");
     CONTROL_SET(t.revoke_reason, "reason");
-    e = terminal_put(registry, &t);
+    e = one ? terminal_put(registry, &t) : terminal_revoke(registry, &t);
     c->terminal = t;
     return e == VRS_OK ? control_log(c, registry, t.name) : e;
 }

@@ -225,6 +225,34 @@ def renewal(stack, admin):
     stack.set_clock(None)
 
 
+def lost_after_renewal(stack, admin):
+    """Whoever has the device can renew, too: what is revoked is the device, not one certificate of it."""
+    d = Device(stack, "lost")
+    equal(d.enrol(code_for(admin, "lost-1")).status, 201, "a terminal that will be lost")
+    d.let_in()
+    old = d.client()
+    listed = next(t for t in admin.get("/v1/terminals").json["terminals"] if t["name"] == "lost-1")
+    stack.set_clock(datetime.datetime.now(JST) + datetime.timedelta(days=2))
+    admin = stack.staff(MINATO, "minato-terminals")
+    answer = old.post("/v1/terminals/current:renew", {"request_pem": d.request})
+    equal(answer.status, 201, "the thief renews it")
+    with open(d.cert, "w") as f:
+        f.write(answer.json["certificate_pem"])
+    ok(d.let_in(), "control: both certificates work")
+    new = d.client()
+    equal((old.get("/v1/vaccines").status, new.get("/v1/vaccines").status), (200, 200), "control: on live connections")
+    revoked = admin.post(f"/v1/terminals/{listed['terminal_id']}:revoke", {"reason": "盗難"})
+    equal(revoked.status, 200, "the row that the clerk has in view is revoked")
+    ok(until(lambda: old.get("/v1/vaccines").code == "terminal_revoked"), "C31 its certificate is refused")
+    ok(until(lambda: new.get("/v1/vaccines").code == "terminal_revoked", 5),
+       "C31 and so is the one that was renewed from it", new.get("/v1/vaccines"))
+    problem(new.post("/v1/terminals/current:renew", {"request_pem": d.request}), 403, "terminal_revoked",
+            "nor does it renew again")
+    states = {t["state"] for t in admin.get("/v1/terminals").json["terminals"] if t["name"] == "lost-1"}
+    equal(states, {"revoked"}, "C31 the list says so of each")
+    stack.set_clock(None)
+
+
 def inside_away(stack, admin):
     code = code_for(admin, "away-1")
     d = Device(stack, "away")
@@ -271,6 +299,8 @@ def main(stack):
     revoke(stack, admin, device, listed)
     inside_away(stack, admin)
     renewal(stack, admin)
+    admin = stack.staff(MINATO, "minato-terminals")
+    lost_after_renewal(stack, admin)
     admin = stack.staff(MINATO, "minato-terminals")
     command_line(stack, admin)
     admin = stack.staff(MINATO, "minato-terminals")
