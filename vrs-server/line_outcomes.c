@@ -178,7 +178,8 @@ static void note_acked(const uint8_t receipt[LINE_RECEIPT_BYTES], void *arg) {
     for (size_t n = 0; n < l->pending_count; n++) {
         size_t i = (a->at + n) % l->pending_count; /* mostly the very next one */
         struct pending *p = &l->pending[i];
-        if (p->sent && memcmp(p->result.receipt, receipt, LINE_RECEIPT_BYTES) == 0) {
+        bool waits = p->sent && p->result.outcome != LINE_PENDING; /* named twice: once is enough */
+        if (waits && memcmp(p->result.receipt, receipt, LINE_RECEIPT_BYTES) == 0) {
             a->done[a->count++] = *p;
             p->result.outcome = LINE_PENDING; /* acknowledged: swept below */
             a->at = i + 1;
