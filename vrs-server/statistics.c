@@ -2,8 +2,8 @@
  *
  * A municipality sees its own, as they are now.  Prefectures and the nation see sums over
  * municipalities, collected partition by partition once a Japanese day, with small cells hidden
- * (rule 9; C06, C117): below ten "<10", and where only one cell of an answer would be
- * hidden, the next smallest, too ("*"), so that it does not follow from a total known otherwise.
+ * (rule 9; C06, C117): below ten "<10", and beside them the next smallest ("*"), so that no small
+ * number follows from a total known otherwise.
  *
  * Dates, products and turns come from the sealed tallies; ages from the doses themselves, a page a
  * job, so that nobody waits long behind it. */
@@ -26,6 +26,7 @@ enum {
     MAX_WAITING = 64,   /* requests that wait for the day's sums */
     MAX_CELLS = 500000, /* of one map */
     SMALL = 10,
+    MAX_TURN = 99,
     KEY_BYTES = 72,
 };
 
@@ -271,6 +272,7 @@ struct look {
     char by[12];
     int64_t as_of_ms;
     struct cell *cell; /* sorted, from the arena */
+    bool *hidden;      /* of each */
     size_t cells;
 };
 
@@ -298,27 +300,58 @@ static enum vrs_err pick(struct look *l, const struct counts *from) {
     return VRS_OK;
 }
 
-/* Which cell is hidden beside the only small one: the smallest of the others; `cells` none. */
-static size_t second_hidden(const struct look *l) {
-    size_t small = 0, least = l->cells;
-    for (size_t i = 0; i < l->cells; i++) {
-        if (l->cell[i].n < SMALL)
-            small++;
-        else if (least == l->cells || l->cell[i].n < l->cell[least].n)
-            least = i;
-    }
-    return small == 1 ? least : l->cells;
+static unsigned turn_of(const struct cell *c) {
+    const char *digits = strrchr(c->key, '/') + 1;
+    uint64_t number = 0;
+    (void)text_u64(&digits, MAX_TURN, &number);
+    return (unsigned)number;
 }
 
-static json_t *shown(const struct look *l, size_t i, size_t hidden) {
-    if (l->scope[0] != '\0' && l->cell[i].n < SMALL)
-        return json_string("<10");
-    return l->scope[0] != '\0' && i == hidden ? json_string("*") : json_integer(l->cell[i].n);
+/* Of a turn the total is known — another `by` adds up to it: beside small cells the next smallest
+ * are hidden, too, until what is hidden is two cells at least and together no small number. */
+static void hide_turn(struct look *l, unsigned turn) {
+    size_t hidden = 0, least = 0;
+    int64_t sum = 0;
+    for (size_t i = 0; i < l->cells; i++) {
+        if (turn_of(&l->cell[i]) != turn || l->cell[i].n >= SMALL)
+            continue;
+        l->hidden[i] = true;
+        hidden++;
+        sum += l->cell[i].n;
+    }
+    while (hidden > 0 && (hidden == 1 || sum < SMALL) && least < l->cells) {
+        least = l->cells;
+        for (size_t i = 0; i < l->cells; i++) {
+            if (turn_of(&l->cell[i]) == turn && !l->hidden[i] &&
+                (least == l->cells || l->cell[i].n < l->cell[least].n))
+                least = i;
+        }
+        if (least == l->cells)
+            return;
+        l->hidden[least] = true;
+        hidden++;
+        sum += l->cell[least].n;
+    }
+}
+
+static enum vrs_err hide(struct look *l) {
+    l->hidden = arena_alloc(http_arena(l->in->rq), (l->cells + 1) * sizeof *l->hidden);
+    if (l->hidden == NULL)
+        return ERR_MEMORY;
+    memset(l->hidden, 0, (l->cells + 1) * sizeof *l->hidden);
+    for (unsigned turn = 0; turn <= MAX_TURN && l->scope[0] != '\0'; turn++)
+        hide_turn(l, turn);
+    return VRS_OK;
+}
+
+static json_t *shown(const struct look *l, size_t i) {
+    if (!l->hidden[i])
+        return json_integer(l->cell[i].n);
+    return json_string(l->cell[i].n < SMALL ? "<10" : "*");
 }
 
 static enum vrs_err answer_run(struct inside_request *in, struct partition *p) {
     const struct look *l = in->own;
-    size_t hidden = second_hidden(l);
     json_t *cells = json_array();
     char as_of[25];
     clock_format_rfc3339(l->as_of_ms, as_of);
@@ -326,12 +359,10 @@ static enum vrs_err answer_run(struct inside_request *in, struct partition *p) {
         char key[KEY_BYTES];
         (void)snprintf(key, sizeof key, "%s", l->cell[i].key);
         char *turn = strrchr(key, '/');
-        const char *digits = turn + 1;
-        uint64_t number = 0;
-        (void)text_u64(&digits, 99, &number);
         *turn = '\0';
-        (void)json_array_append_new(cells, json_pack("{s:s,s:i,s:o}", "key", key, "dose_number",
-                                                     (int)number, "count", shown(l, i, hidden)));
+        (void)json_array_append_new(cells,
+                                    json_pack("{s:s,s:i,s:o}", "key", key, "dose_number",
+                                              (int)turn_of(&l->cell[i]), "count", shown(l, i)));
     }
     enum vrs_err e = inside_log(in, p, NULL, NULL, 0, l->cells, "ok", l->by);
     const char *scope = l->scope[0] == '\0'           ? in->session.municipality
@@ -356,6 +387,8 @@ static void answer(struct inside_request *in, const struct counts *from, int64_t
     l->as_of_ms = as_of_ms;
     if (e == VRS_OK)
         e = pick(l, from);
+    if (e == VRS_OK)
+        e = hide(l);
     if (e != VRS_OK)
         inside_refuse(in, e);
     else
