@@ -163,6 +163,7 @@ enum vrs_err inside_content(const struct inside_request *in, uint8_t out[CRYPTO_
     if (id != NULL)
         crypto_digest_add(d, id, strlen(id));
     crypto_digest_add(d, "", 1);
+    crypto_digest_add(d, in->session.user, strlen(in->session.user) + 1); /* nobody else's key */
     crypto_digest_add(d, body, len);
     crypto_digest_close(&d, out);
     return VRS_OK;

@@ -103,7 +103,7 @@ def all_at_once(stack, c, dose_id):
         x.close()
 
 
-def cancelling(c, other, people):
+def cancelling(stack, c, other, people):
     record(c, [dose_row(MINATO, "5000000002", 1), dose_row(MINATO, "5000000002", 2, "20210722")])
     first, second = doses_of(c, people[1])
     url = f"/v1/doses/{first['dose_id']}:cancel"
@@ -127,6 +127,11 @@ def cancelling(c, other, people):
             "idempotency_key_reused", "the same key with another body: 409")
     problem(c.post(f"/v1/doses/{second['dose_id']}:cancel", reason, key=key, headers=tag(1)), 409,
             "idempotency_key_reused", "the same key for another dose: 409")
+    clerk = stack.add_user("minato-second-clerk", MINATO, ["municipal_staff"], "x-applicant", "minato-approver",
+                           "窓口", "別の 担当", "resident.read dose.read dose.correct")
+    stack.demo["users"].append(clerk)
+    problem(stack.staff(MINATO, "minato-second-clerk").post(url, reason, key=key, headers=tag(1)), 409,
+            "idempotency_key_reused", "C67 the same key and body from another person: no answer that was not theirs")
     problem(c.post(url, reason, key=True, headers=tag(2)), 409, "conflict",
             "a cancelled dose cannot be cancelled again")
     problem(c.request("PUT", f"/v1/doses/{first['dose_id']}", {"lot": "X", "reason": "x"},
@@ -325,7 +330,7 @@ def main(stack):
     doses = listing(c, other, people)
     correcting(c, other, doses)
     all_at_once(stack, c, doses[0]["dose_id"])
-    cancelling(c, other, people)
+    cancelling(stack, c, other, people)
     moving(c, other, people)
     settling(c, other, people)
     receipts(stack, c, people)
