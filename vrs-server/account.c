@@ -6,6 +6,7 @@
 
 #include "lib/clock.h"
 #include "lib/secret.h"
+#include "lib/text.h"
 #include "partitions/fields.h"
 
 #define ACCOUNT_MEMBERS(type, prefix)                                                              \
@@ -281,6 +282,44 @@ static bool user_id_good(const char *user) {
            strspn(user, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
 }
 
+/* However the name is spaced or typed. */
+static bool same_person(const char *a, const char *b) {
+    struct buffer x, y;
+    buffer_init(&x, 1024);
+    buffer_init(&y, 1024);
+    text_fold_name(a, &x);
+    text_fold_name(b, &y);
+    bool same = x.failed || y.failed || strcmp(buffer_cstr(&x), buffer_cstr(&y)) == 0;
+    buffer_fini(&x);
+    buffer_fini(&y);
+    return same;
+}
+
+struct other_ids {
+    const struct account *of;
+    right_mask rights;
+};
+
+static enum vrs_err see_other_id(struct account *a, void *arg) {
+    struct other_ids *o = arg;
+    right_mask rights;
+    if (account_lives(a) && strcmp(a->user, o->of->user) != 0 &&
+        strcmp(a->municipality, o->of->municipality) == 0 &&
+        same_person(a->person_name, o->of->person_name) && right_mask_parse(a->rights, &rights))
+        o->rights |= rights;
+    return VRS_OK;
+}
+
+/* What one person may not hold in one ID, the person holds in no two IDs either (C26, C47). */
+static enum vrs_err check_other_ids(struct partition *registry, const struct account *a) {
+    struct other_ids others = {.of = a};
+    right_mask asked;
+    if (!right_mask_parse(a->rights, &asked))
+        return ERR_BAD_FIELD;
+    enum vrs_err e = account_walk(registry, see_other_id, &others);
+    return e == VRS_OK && !rights_separate(asked | others.rights) ? ERR_CONFLICT : e;
+}
+
 static enum vrs_err check_rights(struct account *a, const char **field) {
     right_mask most, usual, asked;
     enum role_reach reach;
@@ -312,6 +351,9 @@ enum vrs_err application_check(struct partition *registry, struct application *a
     enum vrs_err e = check_rights(a, field);
     if (e != VRS_OK)
         return e;
+    e = check_other_ids(registry, a);
+    if (e != VRS_OK)
+        return e == ERR_CONFLICT ? wrong(field, "person_name", e) : e;
     e = account_get(registry, a->user, &before);
     if (e == ERR_NOT_FOUND)
         return a->password_hash[0] != '\0' ? VRS_OK : wrong(field, "password", ERR_MISSING_FIELD);
@@ -340,7 +382,7 @@ static enum vrs_err see_approver(struct account *a, void *arg) {
     s->any = true;
     if (strcmp(a->user, s->approver) == 0) {
         s->is_one = true;
-        s->is_subject = strcmp(a->person_name, subject->person_name) == 0;
+        s->is_subject = same_person(a->person_name, subject->person_name);
     }
     return VRS_OK;
 }

@@ -27,13 +27,14 @@ static json_t *view(const struct application *a) {
     clock_format_rfc3339(a->applied_ms, applied);
     clock_format_rfc3339(a->decided_ms, decided);
     bool open = a->state == APPLICATION_OPEN;
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:s,s:s,s:s,s:s?,s:s?,s:s?}",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:b,s:s,s:s,s:s,s:s?,s:s?,s:s?}",
                      "application_id", id, "state", states[a->state], "user_id", a->account.user,
                      "person_name", a->account.person_name, "section", a->account.section, "unit",
                      a->account.unit, "roles", account_words(a->account.roles), "rights",
                      account_words(a->account.rights), "valid_until", a->account.valid_until,
-                     "applicant", a->applicant, "applied_at", applied, "reason", a->reason,
-                     "decided_by", open ? NULL : a->decided_by, "decided_at", open ? NULL : decided,
+                     "sets_password", a->account.password_hash[0] != '\0', "applicant",
+                     a->applicant, "applied_at", applied, "reason", a->reason, "decided_by",
+                     open ? NULL : a->decided_by, "decided_at", open ? NULL : decided,
                      "decision_reason", open ? NULL : a->decision_reason);
 }
 

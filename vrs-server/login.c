@@ -162,6 +162,7 @@ static void finish(struct inside_request *in) {
         (void)snprintf(session.place, sizeof session.place, "%s%s%s", a->section,
                        a->unit[0] != '\0' ? " " : "", a->unit);
         session.coded = login->coded;
+        memcpy(session.valid_until, a->valid_until, sizeof session.valid_until);
         if (!account_sound(a, &session.rights))
             login->verdict = ERR_FORBIDDEN;
     }

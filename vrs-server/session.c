@@ -342,6 +342,12 @@ static enum vrs_err authenticate(struct sessions *s, struct inside_request *in,
     if (!token_hash(in->rq, hash))
         return ERR_LOGIN_REQUIRED;
     struct live *l = find_live(s, hash);
+    char today[11];
+    clock_format_date(clock_today_jst(), today);
+    if (l != NULL && strcmp(l->session.valid_until, today) < 0) {
+        sessions_end_user(s, l->session.user);
+        l = NULL;
+    }
     if (l == NULL)
         return ERR_SESSION_ENDED;
     /* A token is worth nothing on another terminal (C23). */

@@ -33,6 +33,7 @@ struct session {
     enum vrs_err limited; /* but VRS_OK: only the own password may be changed */
     struct session_rules rules;
     int64_t expires_mono_ms;
+    char valid_until[11]; /* the account's last day: its sessions end with it (C45) */
 };
 
 enum { SESSION_TOKEN_SIZE = 65 };

@@ -63,7 +63,7 @@ def four_eyes(people):
     equal(answer.status, 201, "C47 an application is filed")
     equal((answer.json["state"], answer.json["rights"], answer.json["applicant"]),
           ("open", ["resident.read", "dose.read"], "minato-office"), "C41 with its rights, one by one")
-    ok("password" not in str(answer.json), "and without its password")
+    ok(body["password"] not in str(answer.json) and "argon2" not in str(answer.json), "and without its password")
     c = stack.terminal(f"lgwan-{MINATO}")
     problem(c.login("minato-new", body["password"]), 401, "bad_login",
             "C22 an application alone opens nothing")
@@ -90,6 +90,18 @@ def four_eyes(people):
     problem(people.decide(own), 403, "forbidden", "C47 nobody approves the own application")
     problem(people.decide(people.file(application("minato-second-id", "minato 課長", "dose.read"))),
             403, "forbidden", "C26 C47 nor one for the own person under another ID")
+    problem(people.file(application("minato-office-2", "人事　担当", "user.approve", roles=["municipal_approver"])),
+            409, "conflict", "C26 C47 who files gets no second ID for approving it, however the name is spaced")
+    eraser = people.file(application("minato-eraser", "消去 係", "erase"))
+    people.decide(eraser)
+    problem(people.file(application("minato-eraser-2", "消去係", "erase.approve", roles=["municipal_approver"])),
+            409, "conflict", "C26 C47 nor who erases one for allowing it")
+    equal(people.file(application("minato-eraser-3", "消去 係", "dose.read")).status, 201,
+          "control: a second ID of the same side is taken")
+    reset = people.file(application("minato-approver", "minato 課長", "user.approve", roles=["municipal_approver"]))
+    known = next(a for a in chief.get(APPLY).json["applications"] if a["application_id"] == reset.json["application_id"])
+    equal((own.json.get("sets_password"), known.get("sets_password")), (False, True),
+          "C47 who approves sees that an application sets a password, which the applicant knows")
     fresh = "新しい合い言葉は長いほど良い"
     c = stack.terminal(f"lgwan-{MINATO}")
     session = c.login("minato-new", body["password"])
@@ -277,6 +289,19 @@ def yearly(people):
     stack.set_clock(None)
 
 
+def last_day(people):
+    """C45: whoever is logged in when the last day ends is logged in no longer."""
+    stack = people.stack
+    today = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=9)).date().isoformat()
+    body = application("minato-today", "今日 迄", "dose.read", valid_until=today)
+    people.decide(people.file(body))
+    c = people.enter("minato-today", body["password"], "今日一日だけの長い合い言葉")
+    equal(c.get("/v1/reviews").status, 200, "C45 on the last day the account works")
+    stack.set_clock(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1))
+    problem(c.get("/v1/reviews"), 401, "session_ended", "C45 the day after its live session is over")
+    stack.set_clock(None)
+
+
 def unreviewed(people):
     """After a year the accounts that were extended by nobody have ended; one that was made for 366 days is
     flagged on its last day."""
@@ -349,6 +374,8 @@ def main(stack):
     section(people, c, password)
     no_way_around(people)
     leavers(people)
+    last_day(people)
+    people.office, people.chief = stack.staff(MINATO, "minato-office"), stack.staff(MINATO, "minato-approver")
     yearly(people)
     unreviewed(people)
     separate(stack)
