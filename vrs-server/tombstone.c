@@ -235,7 +235,7 @@ enum vrs_err tombstone_of_receipt(struct partition *p, const uint8_t *receipt, b
 
 void tombstone_path(const struct tombstone_file *f, const char *municipality, char *out,
                     size_t cap) {
-    (void)snprintf(out, cap, "%s/%s", f->dir, municipality);
+    (void)snprintf(out, cap, "%s/%s%s", f->dir, municipality, f->ending != NULL ? f->ending : "");
 }
 
 static void aad_of(const char *municipality, uint64_t place, struct buffer *out) {
@@ -413,6 +413,16 @@ static enum vrs_err from_row(struct tombstone *t, void *arg) {
         return VRS_OK;
     s->written++;
     return tombstone_append(s->file, partition_code(s->partition), t, s->fault);
+}
+
+enum vrs_err tombstones_take(struct partition *p, const struct tombstone_file *f, struct erased *x,
+                             uint64_t *again, struct vrs_fault *fault) {
+    struct settling s = {.partition = p, .file = f, .erased = x, .fault = fault};
+    buffer_init(&s.known, 64 << 20);
+    enum vrs_err e = tombstone_read(f, partition_code(p), from_file, &s, fault);
+    buffer_fini(&s.known);
+    *again += s.again;
+    return e;
 }
 
 enum vrs_err tombstones_settle(struct partition *p, const struct tombstone_file *f,

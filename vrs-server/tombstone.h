@@ -63,6 +63,7 @@ VRS_CHECK enum vrs_err tombstone_of_receipt(struct partition *p, const uint8_t *
 struct tombstone_file {
     const char *dir; /* made when it is missing */
     struct keyring *keys;
+    const char *ending; /* of a copy beside the backups; NULL: none */
 };
 /* Durable when it returns. */
 VRS_CHECK enum vrs_err tombstone_append(const struct tombstone_file *f, const char *municipality,
@@ -73,6 +74,10 @@ VRS_CHECK enum vrs_err tombstone_read(const struct tombstone_file *f, const char
 void tombstone_path(const struct tombstone_file *f, const char *municipality, char *out,
                     size_t cap);
 
+/* Erasures that the file knows and this partition does not take effect again: *again grows by their
+ * number, `x` gathers what went. */
+VRS_CHECK enum vrs_err tombstones_take(struct partition *p, const struct tombstone_file *f,
+                                       struct erased *x, uint64_t *again, struct vrs_fault *fault);
 /* Erasures that the file knows and this partition does not take effect again (*again counts them,
  * `x` gathers what went); those that only the partition knows go into the file (*written). */
 VRS_CHECK enum vrs_err tombstones_settle(struct partition *p, const struct tombstone_file *f,

@@ -203,6 +203,12 @@ static enum vrs_err log_again(struct restore *r, struct partition *p) {
     return r->again > 0 ? access_log_append(p, &entry, NULL) : VRS_OK;
 }
 
+/* No copy counts for itself: one may have been cut short or hidden behind something longer. */
+static struct tombstone_file copy_beside(const struct restore *r, size_t i, struct keyring *keys) {
+    return (struct tombstone_file){
+        .dir = r->from.dirs.dir[i], .keys = keys, .ending = ".tombstones"};
+}
+
 static enum vrs_err bring_up_to_date(struct restore *r, struct partition *p) {
     struct control_call *c = r->call;
     const char *by = control_text(c, "by");
@@ -211,12 +217,18 @@ static enum vrs_err bring_up_to_date(struct restore *r, struct partition *p) {
                                   .terminal = "vrsctl",
                                   .source = "control"};
     const struct tombstone_file file = {.dir = r->tombstones, .keys = keys_of(r)};
+    uint64_t more = 0;
     enum vrs_err e = partition_begin(p);
     if (e != VRS_OK)
         return e;
     e = access_log_open_epoch(p, &who, control_text(c, "name"), r->has_known ? &r->known : NULL);
+    for (size_t i = 0; e == VRS_OK && i < r->from.dirs.count; i++) {
+        const struct tombstone_file beside = copy_beside(r, i, keys_of(r));
+        e = tombstones_take(p, &beside, &r->gone, &r->again, &c->job.fault);
+    }
     if (e == VRS_OK)
-        e = tombstones_settle(p, &file, &r->gone, &r->again, &r->written, &c->job.fault);
+        e = tombstones_settle(p, &file, &r->gone, &more, &r->written, &c->job.fault);
+    r->again += more;
     if (e == VRS_OK)
         e = log_again(r, p);
     if (e == VRS_OK)
@@ -236,6 +248,10 @@ static enum vrs_err must_not_be_destroyed(struct restore *r, struct keyring *key
     const struct tombstone_file file = {.dir = r->tombstones, .keys = keys};
     bool destroyed = false;
     enum vrs_err e = tombstone_read(&file, c->job.municipality, see_end, &destroyed, &c->job.fault);
+    for (size_t i = 0; e == VRS_OK && i < r->from.dirs.count; i++) {
+        const struct tombstone_file beside = copy_beside(r, i, keys);
+        e = tombstone_read(&beside, c->job.municipality, see_end, &destroyed, &c->job.fault);
+    }
     return e == VRS_OK && destroyed ? ERR_CONFLICT : e;
 }
 
@@ -260,7 +276,8 @@ static enum vrs_err prepare(struct restore *r) {
     return e;
 }
 
-/* The head that the log had here, if there still is one: the new epoch names it. */
+/* The head that the log had here, if there still is one: the new epoch names it.  What was erased
+ * here is told to the file once more: somebody may have taken it from there. */
 static void last_known_head(struct restore *r) {
     struct control_call *c = r->call;
     struct partition *p = NULL;
@@ -269,7 +286,14 @@ static void last_known_head(struct restore *r) {
                        &fault) != VRS_OK)
         return;
     if (partition_begin(p) == VRS_OK) {
+        struct erased none;
+        uint64_t again = 0, written = 0;
+        const struct tombstone_file file = {.dir = r->tombstones, .keys = c->server->keys};
         r->has_known = access_log_head(p, &r->known) == VRS_OK;
+        erased_init(&none);
+        if (tombstones_settle(p, &file, &none, &again, &written, &fault) != VRS_OK)
+            log_fault(LOG_ERROR, "erasure.tombstones_unreadable", &fault);
+        erased_fini(&none);
         partition_rollback(p);
     }
     partition_close(&p);

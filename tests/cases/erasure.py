@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from case import (FUJISAWA, KAGOSHIMA, MINATO, Import, access_log, dose_row, doses_of, equal, find, inquiry, ok, one,
+from case import (erase, FUJISAWA, KAGOSHIMA, MINATO, Import, access_log, dose_row, doses_of, equal, find, inquiry, ok, one,
                   personal_number, post_dose, problem, record, register, resident, residents_csv, run,
                   stack_module, tag, until)
 import residents
@@ -242,6 +242,36 @@ def cut_off(stack, c, approver):
     equal(one(c, coupon_number=COUPON)["addressee_number"], ADDRESSEE, "and has everybody else")
 
 
+def undone(stack, c, approver):
+    """Whoever has the files, and no key, drops the tombstones or hides them behind longer ones, and restores."""
+    register(c, [resident(MINATO, f"墓石-{n}", f"594000000{n}") for n in (1, 2)])
+    stack.command("backup", municipality_code=MINATO, name="with-them")
+    here = stack.path("vrs-server", "tombstones", MINATO)
+    beside = [stack.path("vrs-server", d, MINATO + ".tombstones") for d in ("backup", "backup-2")]
+
+    def restored(n, what):
+        stack.command("restore", municipality_code=MINATO, name="with-them")
+        clerk = stack.staff(MINATO)
+        equal([len(find(clerk, addressee_number=f"墓石-{i}")) for i in (1, 2)], [i > n for i in (1, 2)],
+              f"C126 {what}: who was erased stays erased, others are there")
+        return clerk, stack.staff(MINATO, "minato-approver")
+
+    erase(c, approver, one(c, addressee_number="墓石-1")["resident_id"])
+    for path in [here] + beside:
+        os.unlink(path)
+    c, approver = restored(1, "every copy of the tombstones is dropped")
+    erase(c, approver, one(c, addressee_number="墓石-2")["resident_id"])
+    with open(beside[1], "r+b") as f:
+        f.write(bytes(1 << 20))
+    restored(2, "one place of backups has a longer file of nothing")
+    with open(beside[0], "rb") as f:
+        good = f.read()
+    with open(here, "r+b") as f:
+        f.truncate(0)
+        f.write(bytes(2 * len(good)))
+    restored(2, "the file in use is overwritten with nothing")
+
+
 def main(stack):
     c, approver = stack.staff(MINATO), stack.staff(MINATO, "minato-approver")
     number, url, import_url, receipt = somebody(stack, c, approver)
@@ -308,6 +338,7 @@ def main(stack):
     equal(c.request("DELETE", url2, {"reason": "誤り"}, headers=tag(1)).status, 202,
           "after a refusal the next DELETE asks anew")
     cut_off(stack, c, approver)
+    undone(stack, stack.staff(MINATO), stack.staff(MINATO, "minato-approver"))
     verified = stack.command("log.verify", municipality_code=MINATO)
     ok(verified["ok"], "the log verifies", verified)
 
