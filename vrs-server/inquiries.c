@@ -396,11 +396,18 @@ static enum vrs_err ask_again(struct inside_request *in, struct partition *p,
     if (!record_id_parse(hex, &id))
         return ERR_CORRUPT;
     inquiry_init(&q);
+    struct person person;
+    memset(&person, 0, sizeof person);
     enum vrs_err e = inquiry_get(p, &id, &q);
     if (e == VRS_OK)
-        e = inside_log(in, p, NULL, NULL, 0, 0, "repeated", NULL);
+        e = inquiry_own_person(p, &q, &person);
+    bool about = person.version != 0;
+    if (e == VRS_OK)
+        e = inside_log(in, p, about ? &person : NULL, &person.id, about ? 1 : 0, 0, "repeated",
+                       NULL);
     if (e == VRS_OK)
         e = inquiry_answer(in, &q);
+    person_wipe(&person);
     in->status = 201;
     inquiry_fini(&q);
     return e;

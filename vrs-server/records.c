@@ -59,6 +59,8 @@ static enum vrs_err add_provision(const struct provision *v, void *arg) {
     page->count++;
     if (v->has_person && page->subjects < PAGE)
         page->subject[page->subjects++] = v->person;
+    else if (v->has_person) /* a file of so many is about all of them */
+        page->subject[0] = inside_everybody;
     if (page->csv != NULL) {
         const char *cells[] = {sequence,     at,          side,          v->other,
                                v->addressee, v->purpose,  v->basis_kind, v->basis_document,
@@ -90,7 +92,9 @@ static enum vrs_err provisions_run(struct inside_request *in, struct partition *
         e = provisions_read(p, after, page.csv != NULL ? UINT64_MAX / 2 : PAGE, add_provision,
                             &page);
     if (e == VRS_OK)
-        e = inside_log(in, p, NULL, page.subject, page.subjects, page.count, "ok", NULL);
+        e = inside_log(in, p, NULL, page.subject,
+                       record_id_equal(&page.subject[0], &inside_everybody) ? 1 : page.subjects,
+                       page.count, "ok", NULL);
     if (e == VRS_OK)
         e = end_page(in, &page, "provisions");
     json_decref(page.rows);

@@ -98,10 +98,10 @@ static void describe_request(const struct inside_request *in, char *out, size_t 
         (void)snprintf(out + n, cap - (size_t)n, " more=%llu", (unsigned long long)in->more);
 }
 
-/* The resident whom a refused request was about, when the own municipality has it: who tried to
- * look or to change is part of the person's list, too. */
-static enum vrs_err refused_person(struct inside_request *in, struct partition *p,
-                                   struct person *out) {
+/* The resident whom a refused or repeated request was about, when the own municipality has it: who
+ * tried to look or to change, or saw it once more, is part of the person's list, too. */
+static enum vrs_err asked_person(struct inside_request *in, struct partition *p,
+                                 struct person *out) {
     const struct route *route = http_route(in->rq);
     struct record_id id;
     struct claim claim;
@@ -125,7 +125,7 @@ static enum vrs_err log_refusal(struct inside_request *in, struct partition *p, 
     struct person person;
     memset(&person, 0, sizeof person);
     describe_request(in, detail, sizeof detail);
-    bool about = in->session.user[0] != '\0' && refused_person(in, p, &person) == VRS_OK;
+    bool about = in->session.user[0] != '\0' && asked_person(in, p, &person) == VRS_OK;
     enum vrs_err e = inside_log(in, p, about ? &person : NULL, &person.id, about ? 1 : 0, 0,
                                 err_name(why), detail);
     person_wipe(&person);
@@ -184,8 +184,13 @@ static enum vrs_err run_once(struct inside_request *in, struct partition *p) {
         in->status = first.status;
         if (!buffer_put(&in->answer, first.answer.data, first.answer.len))
             e = ERR_MEMORY;
+        struct person person;
+        memset(&person, 0, sizeof person);
+        bool about = asked_person(in, p, &person) == VRS_OK;
         if (e == VRS_OK)
-            e = inside_log(in, p, NULL, NULL, 0, 0, "repeated", NULL);
+            e = inside_log(in, p, about ? &person : NULL, &person.id, about ? 1 : 0, 0, "repeated",
+                           NULL);
+        person_wipe(&person);
     } else if (e == VRS_OK) {
         e = run_logged(in, p);
         if (e == VRS_OK && in->failed == VRS_OK)

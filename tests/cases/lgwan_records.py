@@ -175,7 +175,7 @@ def one_entry_a_request(stack, c):
         ("PATCH", r, change, tag(1), "resident.change", "stale_version", False),
         ("PATCH", r, change, {}, "request.refused", "if_match_required", False),
         ("POST", r + ":flag", {"flag": "no_auto_answer"}, dict(tag(2), **{"Idempotency-Key": key}), "resident.flag", "set", True),
-        ("POST", r + ":flag", {"flag": "no_auto_answer"}, dict(tag(2), **{"Idempotency-Key": key}), "resident.flag", "repeated", False),
+        ("POST", r + ":flag", {"flag": "no_auto_answer"}, dict(tag(2), **{"Idempotency-Key": key}), "resident.flag", "repeated", True),
         ("POST", r + ":flag", {"flag": "dead"}, dict(tag(2), **{"Idempotency-Key": key}), "resident.flag", "idempotency_key_reused", False),
         ("POST", r + ":reveal-number", {"purpose": "transfer_in"}, {}, "number.reveal", "ok", True),
         ("POST", r + ":reveal-number", {}, {}, "number.reveal", "purpose_not_allowed", False),
@@ -296,6 +296,20 @@ def operators(stack):
     ok(url.startswith("http://127."), "the admin listener is on loopback", url)
 
 
+def many_at_once(stack):
+    """A file of more provisions than an entry names persons one by one: nobody in it is looked at unseen."""
+    many, last = personal_number(), personal_number()
+    c, asker = stack.staff(MINATO), stack.staff(KAGOSHIMA)
+    register(c, [resident(MINATO, "多-1", "5400000001", 個人番号=many), resident(MINATO, "多-2", "5400000002", 個人番号=last)])
+    answers = {asker.post("/v1/inquiries", inquiry(n, MINATO), key=True).status for n in [many] * 500 + [last]}
+    url = f"/v1/residents/{one(c, addressee_number='多-2')['resident_id']}/access-log"
+    text = c.get("/v1/provisions", headers={"Accept": "text/csv"}).body.decode()
+    ok(answers == {201} and "多-2" in text and text.count("多-1") == 500, "control: more than 500 provisions in one file")
+    approver = stack.staff(MINATO, "minato-approver")
+    ok("provision.list" in {e["act"] for e in approver.get(url).json["entries"]},
+       "C67 the last person in it has the download in the own list, too")
+
+
 def main(stack):
     c, other = stack.staff(MINATO), stack.staff(FUJISAWA)
     equal(c.get("/v1/exports/ledger.csv").body, b"", "without a dose the ledger is empty")
@@ -308,6 +322,7 @@ def main(stack):
     operators(stack)
     equal(other.get("/v1/exports/ledger.csv").body, b"", "C01 another municipality's ledger is its own")
     equal(find(other, addressee_number="G0001"), [], "C01 so are its residents")
+    many_at_once(stack)
 
 
 run(main, count=20)
