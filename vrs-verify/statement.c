@@ -16,8 +16,8 @@ static bool signed_by(const struct verifier *v, const char *kind, const char *te
     buffer_init(&b, VERIFY_MAX_FILE);
     (void)buffer_printf(&b, "%s\n", kind);
     (void)buffer_puts(&b, text);
-    for (size_t i = 0; i < v->key_count && !b.failed; i++)
-        good = good || crypto_verify(v->keys[i], b.data, b.len, signature) == VRS_OK;
+    for (size_t i = 0; i < v->keys.count && !b.failed; i++)
+        good = good || crypto_verify(v->keys.key[i], b.data, b.len, signature) == VRS_OK;
     buffer_fini(&b);
     return good;
 }
