@@ -415,10 +415,12 @@ static void batch_done(struct pool_job *job) {
     bool cancelled = false;
     for (size_t i = 0; i < b->count; i++) {
         const struct line_result *r = &b->result[i];
-        if (r->outcome != LINE_PENDING)
+        if (r->outcome == LINE_PENDING)
+            continue;
+        if (r->proof_len == 0 && b->proving[i].of.place.entry != 0)
+            line_outcomes_unproven(l->outcomes, job->municipality, r);
+        else
             line_outcomes_put(l->outcomes, r);
-        if (r->outcome != LINE_PENDING && r->proof_len == 0 && b->proving[i].of.place.entry != 0)
-            line_outcomes_unproven(l->outcomes, job->municipality, r->receipt);
         cancelled |= b->result[i].outcome == LINE_CANCELLED;
     }
     if (cancelled) /* of a dose that waited for its coupon: its own receipt has become final */

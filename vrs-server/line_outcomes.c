@@ -46,12 +46,12 @@ struct unsent_job {
     uint64_t version[MAX_UNSENT];
 };
 
-/* Receipts of a municipality whose outcome went out without a proof. */
+/* Outcomes of a municipality that have no proof yet: told once their marks are durable. */
 struct unproven_job {
     struct pool_job job; /* first */
     struct line_outcomes *line;
     size_t count, cap;
-    uint8_t (*receipt)[LINE_RECEIPT_BYTES];
+    struct line_result *result;
     struct unproven_job *next;
 };
 
@@ -383,7 +383,7 @@ void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
 }
 
 static void unproven_free(struct unproven_job *u) {
-    free(u->receipt);
+    free(u->result);
     free(u);
 }
 
@@ -391,30 +391,36 @@ static enum vrs_err unproven_run(struct pool_job *job, struct partition *p) {
     const struct unproven_job *u = (const struct unproven_job *)job;
     enum vrs_err e = VRS_OK;
     for (size_t i = 0; e == VRS_OK && i < u->count; i++)
-        e = claim_mark_unsent(p, u->receipt[i]);
+        e = claim_mark_unsent(p, u->result[i].receipt);
     return e;
 }
 
 static void unproven_done(struct pool_job *job) {
     struct unproven_job *u = (struct unproven_job *)job;
+    struct line_outcomes *l = u->line;
     if (job->err != VRS_OK) /* those receipts stay without a proof unless they are asked again */
         log_fault(LOG_ERROR, "line.unproven_not_marked", &job->fault);
     else
-        note_lacking(u->line, job->municipality);
+        note_lacking(l, job->municipality);
+    for (size_t i = 0; i < u->count; i++)
+        line_outcomes_put(l, &u->result[i]);
     unproven_free(u);
+    if (!l->posting && l->collecting == NULL)
+        line_outcomes_post(l);
 }
 
 static void mark_unproven(struct line_outcomes *l) {
     while (l->collecting != NULL) {
         struct unproven_job *u = l->collecting;
         l->collecting = u->next;
-        if (pool_submit(l->server->pool, &u->job) != VRS_OK)
-            unproven_free(u);
+        u->job.err = pool_submit(l->server->pool, &u->job);
+        if (u->job.err != VRS_OK)
+            unproven_done(&u->job);
     }
 }
 
 void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
-                            const uint8_t receipt[LINE_RECEIPT_BYTES]) {
+                            const struct line_result *r) {
     struct unproven_job *u = l->collecting;
     while (u != NULL && strcmp(u->job.municipality, municipality) != 0)
         u = u->next;
@@ -428,14 +434,14 @@ void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
     }
     if (u != NULL && u->count == u->cap) {
         size_t cap = u->cap == 0 ? 64 : 2 * u->cap;
-        uint8_t(*grown)[LINE_RECEIPT_BYTES] = realloc(u->receipt, cap * sizeof *grown);
+        struct line_result *grown = realloc(u->result, cap * sizeof *grown);
         if (grown == NULL)
             return;
-        u->receipt = grown;
+        u->result = grown;
         u->cap = cap;
     }
     if (u != NULL)
-        memcpy(u->receipt[u->count++], receipt, LINE_RECEIPT_BYTES);
+        u->result[u->count++] = *r;
 }
 
 static void prove_again(evutil_socket_t fd, short what, void *arg) {

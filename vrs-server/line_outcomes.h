@@ -16,10 +16,10 @@ void line_outcomes_stop(struct line_outcomes *l);
 /* Of a committed entry.  Nothing is sent before line_outcomes_post. */
 void line_outcomes_put(struct line_outcomes *l, const struct line_result *r);
 void line_outcomes_post(struct line_outcomes *l);
-/* The outcome went out without its proof: it is marked in its partition, so that no restart forgets
- * it, and told once more with it when the signer is back. */
+/* An outcome that has no proof yet: it is marked in its partition first, so that no restart forgets
+ * it, then told without, and once more with its proof when the signer is back. */
 void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
-                            const uint8_t receipt[LINE_RECEIPT_BYTES]);
+                            const struct line_result *r);
 /* Looks for outcomes that changed inside (marked unsent in the partition) and posts them. */
 void line_outcomes_find(struct line_outcomes *l, const char *municipality);
 bool line_outcomes_idle(const struct line_outcomes *l); /* nothing queued */
