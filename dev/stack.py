@@ -26,7 +26,7 @@ from ports import free_port  # noqa: E402
 TOWNS = {"131032": "minato", "142051": "fujisawa", "462012": "kagoshima"}
 ORDER = ["vrs-number", "vrs-signer", "tablet-api", "vrs-server"]  # started in this order, stopped in reverse
 OUTSIDE, INSIDE = "127.0.0.1", "127.0.0.2"
-PORTS = {"terminals": (OUTSIDE, 8443), "public": (OUTSIDE, 8444), "line": (OUTSIDE, 8445),
+PORTS = {"terminals": (OUTSIDE, 8443), "public": (OUTSIDE, 8444), "line": (OUTSIDE, 8445), "reader": (OUTSIDE, 8446),
          "tablet_admin": (OUTSIDE, 9100), "lgwan": (INSIDE, 9443), "inside_admin": (INSIDE, 9100)}
 # What the demonstration's people apply for: an application names its rights one by one.
 RIGHTS = {
@@ -178,6 +178,7 @@ class Stack:
                 "terminals_address": OUTSIDE, "terminals_port": p["terminals"],
                 "public_address": OUTSIDE, "public_port": p["public"],
                 "line_address": OUTSIDE, "line_port": p["line"], "admin_address": OUTSIDE,
+                "reader_address": OUTSIDE, "reader_port": p["reader"],
                 "admin_port": p["tablet_admin"], "forbidden_addresses": INSIDE,
                 "state_dir": self.path("tablet-api"), "data_dir": data, "app_dir": self.app(),
                 "cert_file": f"{pki}/tablet-api.pem", "key_file": f"{pki}/tablet-api.key",
@@ -509,6 +510,7 @@ class Stack:
     def write_demo(self, demo, done=True):
         demo = dict({"tablet_api": f"https://{OUTSIDE}:{self.ports['terminals']}",
                      "public": f"https://{OUTSIDE}:{self.ports['public']}",
+                     "reader_line": f"{OUTSIDE}:{self.ports['reader']}",
                      "vrs_server": f"https://{INSIDE}:{self.ports['lgwan']}",
                      "admin": {"tablet_api": self.admin("tablet_api"),
                                "vrs_server": self.admin("vrs_server")},
@@ -583,6 +585,7 @@ def run():
         print(f"""ready in {time.monotonic() - began:.1f} s
   tablets      {d['tablet_api']}   (client certificate from {home}/pki)
   public       {d['public']}
+  reader line  {d['reader_line']}   (one line a reading: docs/reader-line.md)
   LG-WAN       {d['vrs_server']}
   metrics      {d['admin']['tablet_api']}/metrics  {d['admin']['vrs_server']}/metrics
   logs         {home}/log/

@@ -10,49 +10,15 @@
 #include "lib/log.h"
 #include "lib/text.h"
 #include "tablet-api/intake.h"
+#include "tablet-api/posting.h"
 #include "tablet-api/receipt.h"
 #include "tablet-api/tablet.h"
 #include "tablet-api/terminal.h"
 
-enum { PLAIN_MAX = 4096, ANSWER_MAX = 64 * 1024 };
-
-static struct intake_rules rules_of(const struct tablet *t) {
-    return (struct intake_rules){.municipalities = t->municipalities,
-                                 .vaccines = t->vaccines,
-                                 .now_ms = clock_now_ms(),
-                                 .clock_tolerance_ms = t->config.clock_tolerance_s * 1000};
-}
+enum { ANSWER_MAX = 64 * 1024 };
 
 static void copy(char *to, size_t cap, const char *from) {
     (void)snprintf(to, cap, "%s", from);
-}
-
-/* A posting for a dose, still to be given `answered` and `owner`; NULL when out of memory. */
-static struct posting *posting_of_dose(struct intake *in, const char *key, const struct caller *c,
-                                       int64_t now_ms) {
-    struct posting *p = calloc(1, sizeof *p);
-    if (p == NULL)
-        return NULL;
-    struct inbox_put *put = &p->put;
-    copy(in->dose.terminal, sizeof in->dose.terminal, c->terminal);
-    copy(in->dose.staff, sizeof in->dose.staff, c->staff);
-    put->kind = LINE_DOSE;
-    crypto_random(put->receipt, sizeof put->receipt);
-    memcpy(put->municipality, in->municipality, sizeof put->municipality);
-    copy(put->terminal, sizeof put->terminal, c->terminal);
-    put->received_ms = now_ms;
-    put->has_key = true;
-    intake_key_hash(key, c->terminal, put->key_hash);
-    intake_dose_mac(key, &in->dose, put->body_mac);
-    buffer_init(&put->plain, PLAIN_MAX);
-    line_dose_encode(&in->dose, &put->plain);
-    p->clock_warning = in->dose.clock_warning;
-    return p;
-}
-
-static void posting_free(struct posting *p) {
-    secret_wipe(p, sizeof *p);
-    free(p);
 }
 
 /* The Idempotency-Key of the request; answers 400 itself. */
@@ -95,7 +61,7 @@ static void dose_answered(struct posting *p) {
 
 void dose_post(struct http_request *rq) {
     struct tablet *t = http_arg(rq);
-    const struct intake_rules rules = rules_of(t);
+    const struct intake_rules rules = posting_rules(t);
     struct intake_refusal no;
     struct intake in;
     char key[INTAKE_KEY_SIZE];
@@ -107,10 +73,14 @@ void dose_post(struct http_request *rq) {
         refuse(rq, &no);
         return;
     }
-    struct posting *p = posting_of_dose(&in, key, terminal_caller(rq), rules.now_ms);
+    const struct caller *c = terminal_caller(rq);
+    struct posting *p = posting_of_dose(&in, key, c->terminal, c->staff, rules.now_ms);
+    bool ask = p != NULL && posting_asks(t, &in, p);
     secret_wipe(&in, sizeof in);
-    if (p == NULL) {
-        http_problem(rq, ERR_MEMORY, NULL, NULL);
+    if (p == NULL || ask) {
+        http_problem(rq, ask ? ERR_SAME_COUPON : ERR_MEMORY, NULL, NULL);
+        if (p != NULL)
+            posting_free(p);
         return;
     }
     p->owner = rq;
@@ -211,7 +181,8 @@ static void item_start(struct batch_item *i, const struct intake_rules *rules, c
         item_problem(i, e, &no);
         return;
     }
-    struct posting *p = posting_of_dose(&in, in.key, terminal_caller(rq), rules->now_ms);
+    const struct caller *c = terminal_caller(rq);
+    struct posting *p = posting_of_dose(&in, in.key, c->terminal, c->staff, rules->now_ms);
     secret_wipe(&in, sizeof in);
     if (p == NULL) {
         item_problem(i, ERR_MEMORY, NULL);
@@ -240,7 +211,7 @@ static bool next_line(const char **at, const char *end, const char **line, size_
 
 void dose_batch(struct http_request *rq) {
     struct tablet *t = http_arg(rq);
-    const struct intake_rules rules = rules_of(t);
+    const struct intake_rules rules = posting_rules(t);
     size_t len = 0;
     const char *body = http_body(rq, &len);
     const char *at = body;
@@ -385,7 +356,7 @@ static void cancel_found(struct http_request *rq, const struct inbox_found *f) {
     put->has_key = true;
     intake_key_hash(key, c->terminal, put->key_hash);
     intake_cancel_mac(key, &cancel, put->body_mac);
-    buffer_init(&put->plain, PLAIN_MAX);
+    buffer_init(&put->plain, POSTING_PLAIN_MAX);
     line_cancel_encode(&cancel, &put->plain);
     /* Only on the same Japanese day; a repeated request still gets its first answer later. */
     if (clock_date_jst(f->received_ms).days != clock_date_jst(put->received_ms).days)

@@ -289,7 +289,7 @@ enum vrs_err intake_read(const struct intake_rules *rules, const void *body, siz
         JF_STR("read_by", true, 16, &raw.read_by),
         JF_STR("read_at", false, 40, &raw.read_at),
         batch ? (struct json_field)JF_STR("idempotency_key", true, 64, &raw.key)
-              : (struct json_field)JF_END,
+              : (struct json_field)JF_BOOL("confirmed_again", false, &out->confirmed_again),
         JF_END};
     memset(out, 0, sizeof *out);
     memset(no, 0, sizeof *no);

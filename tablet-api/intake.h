@@ -23,6 +23,7 @@ struct intake {
     struct line_dose dose; /* terminal and staff are the caller's to fill */
     char municipality[7];
     char key[INTAKE_KEY_SIZE]; /* idempotency_key of a batch item */
+    bool confirmed_again;      /* a person says: the same coupon again is meant */
 };
 
 struct intake_refusal {

@@ -23,6 +23,7 @@
 #include "ocr-ingest/coupon.h"
 #include "ocr-ingest/vaccine.h"
 #include "tablet-api/app.h"
+#include "tablet-api/again.h"
 #include "tablet-api/checkpoints.h"
 #include "tablet-api/enrolment.h"
 #include "tablet-api/event.h"
@@ -32,13 +33,14 @@
 #include "tablet-api/login.h"
 #include "tablet-api/published.h"
 #include "tablet-api/query.h"
+#include "tablet-api/reader_line.h"
 #include "tablet-api/receipt.h"
 #include "tablet-api/tablet.h"
 #include "tablet-api/terminal.h"
 #include "tablet-api/trouble.h"
 #include "tablet-api/warning.h"
 
-enum { QUOTA_NAMES = 65536 };
+enum { QUOTA_NAMES = 65536, AGAIN_READINGS = 65536, DAY_MS = 86400000 };
 
 #define CONFIG_OF struct tablet_config
 
@@ -49,6 +51,13 @@ static const struct config_key config_keys[] = {
     INT(public_port, "8444", 0, 65535, "its port"),
     STR(line_address, NULL, "numeric address of the line listener, reached by the inside only"),
     INT(line_port, "8445", 0, 65535, "its port"),
+    STR(reader_address, "",
+        "numeric address of the reader line (docs/reader-line.md); empty: there is none"),
+    INT(reader_port, "8446", 0, 65535, "its port"),
+    INT(reader_connections, "256", 1, 10000, "its connections; four of one terminal"),
+    INT(reader_lines, "1200", 1, 1000000, "lines of one reader terminal a minute"),
+    INT(reader_idle_s, "1800", 1, 86400, "a reader's connection ends after so many idle seconds"),
+    INT(reader_age_s, "43200", 1, 604800, "a reader's connection ends after so many seconds"),
     STR(admin_address, "127.0.0.1", "loopback address of /healthz /readyz /metrics"),
     INT(admin_port, "9100", 0, 65535, "its port"),
     STR(forbidden_addresses, "", "addresses of the inside, space-separated: never bound"),
@@ -67,6 +76,10 @@ static const struct config_key config_keys[] = {
     INT(answer_wait_ms, "2000", 0, 30000, "a post waits so long for its outcome, then 202"),
     INT(query_wait_ms, "3000", 100, 30000, "a question waits so long for the inside, then 503"),
     INT(queries_per_minute, "60", 1, 100000, "coupons:check of one terminal"),
+    INT(again_window_s, "10", 0, 3600,
+        "the same coupon again from a terminal within so many seconds is a question; 0 never"),
+    INT(doctor_per_day, "300", 0, 1000000,
+        "coupons of one terminal in 24 hours that get candidates, or a pre-shot check"),
     INT(session_idle_s, "1800", 1, 86400, "a session ends after so many idle seconds"),
     INT(session_age_s, "43200", 1, 604800, "a session ends after so many seconds"),
     INT(sessions_max, "100000", 1, 1000000, "sessions at one time"),
@@ -175,6 +188,8 @@ static enum vrs_err check_config(struct tablet *t, struct vrs_fault *fault) {
         e = check_address("public_address", c->public_address, c->forbidden_addresses, fault);
     if (e == VRS_OK)
         e = check_address("line_address", c->line_address, c->forbidden_addresses, fault);
+    if (e == VRS_OK)
+        e = check_address("reader_address", c->reader_address, c->forbidden_addresses, fault);
     if (e != VRS_OK)
         return e;
     if (c->clock_file[0] != '\0' && !c->development)
@@ -273,7 +288,10 @@ static enum vrs_err open_parts(struct tablet *t) {
     t->coupon_quota = throttle_open(QUOTA_NAMES, (unsigned)t->config.queries_per_minute, 60000);
     t->enrolment_quota =
         throttle_open(QUOTA_NAMES, (unsigned)t->config.enrolment_tries, ENROLMENT_WINDOW_MS);
-    if (t->coupon_quota == NULL || t->enrolment_quota == NULL)
+    t->doctor_quota = throttle_open(QUOTA_NAMES, (unsigned)t->config.doctor_per_day, DAY_MS);
+    t->again = again_open(AGAIN_READINGS, t->config.again_window_s * 1000);
+    if (t->coupon_quota == NULL || t->enrolment_quota == NULL || t->doctor_quota == NULL ||
+        t->again == NULL)
         e = ERR_MEMORY;
     if (e == VRS_OK && t->published != NULL)
         e = queries_seal_to(t->queries, published_inbox_key(t->published));
@@ -328,6 +346,8 @@ static enum vrs_err listen_all(struct tablet *t, struct listeners *l, struct vrs
         e = http_listen(t->http, &public, &listener, fault);
     if (e == VRS_OK)
         e = http_listen(t->http, &line, &listener, fault);
+    if (e == VRS_OK && c->reader_address[0] != '\0')
+        e = reader_line_open(t, l->terminals, &t->reader, fault);
     l->admin = (struct admin_options){.program = "tablet-api",
                                       .address = c->admin_address,
                                       .port = (int)c->admin_port,
@@ -344,6 +364,7 @@ static void stop(void *arg) {
 /* Whoever waits is answered first; then the workers finish what they have. */
 static void close_parts(struct tablet *t) {
     receipts_stop(t->receipts);
+    reader_line_stop(t->reader);
     if (t->inbox != NULL && t->http != NULL)
         inbox_nudge(t->inbox);
     queries_close(&t->queries);
@@ -352,6 +373,7 @@ static void close_parts(struct tablet *t) {
     login_stop(t->login);
     inbox_close(&t->inbox);
     receipts_close(&t->receipts);
+    reader_line_close(&t->reader);
     login_close(&t->login);
     line_door_close(&t->line);
     trouble_close(&t->trouble);
@@ -359,6 +381,8 @@ static void close_parts(struct tablet *t) {
     published_close(&t->published);
     throttle_close(&t->coupon_quota);
     throttle_close(&t->enrolment_quota);
+    throttle_close(&t->doctor_quota);
+    again_close(&t->again);
     warning_list_close(&t->warnings);
     vaccine_list_close(&t->vaccines);
     municipality_list_close(&t->municipalities);

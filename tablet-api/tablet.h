@@ -10,6 +10,7 @@
 #include "lib/route.h"
 
 struct app;
+struct again;
 struct checkpoints;
 struct event_base;
 struct events;
@@ -21,6 +22,7 @@ struct login;
 struct municipality_list;
 struct published;
 struct queries;
+struct reader_line;
 struct receipts;
 struct trouble;
 struct throttle;
@@ -49,6 +51,14 @@ struct tablet_config { /* the keys and their meaning: main.c */
     char *snapshot_key;
     char *clock_file;
     int64_t uid;
+    char *reader_address;
+    int64_t reader_port;
+    int64_t reader_connections;
+    int64_t reader_lines;
+    int64_t reader_idle_s;
+    int64_t reader_age_s;
+    int64_t again_window_s;
+    int64_t doctor_per_day;
     int64_t answer_wait_ms;
     int64_t query_wait_ms;
     int64_t queries_per_minute;
@@ -84,6 +94,9 @@ struct tablet {
     struct receipts *receipts;
     struct queries *queries;
     struct throttle *coupon_quota;    /* coupons:check by terminal */
+    struct throttle *doctor_quota;    /* candidates and pre-shot checks by terminal and day */
+    struct again *again;              /* the same coupon twice within seconds */
+    struct reader_line *reader;       /* NULL: not configured */
     struct throttle *enrolment_quota; /* tries to enrol by source, renewals by terminal */
     struct line_door *line;
     struct checkpoints *checkpoints;

@@ -101,6 +101,25 @@ static const struct published_terminal *registered(const struct tablet *t,
     return same ? at : NULL;
 }
 
+enum vrs_err terminal_admit(const struct tablet *t, const struct tls_peer *peer,
+                            const struct published_terminal **out, const char **event) {
+    *event = "terminal.revoked_used";
+    if (peer->expired || clock_now_ms() > peer->not_after_ms ||
+        published_revoked(t->published, peer->serial))
+        return ERR_TERMINAL_REVOKED;
+    *event = "session.no_snapshot";
+    if (t->published == NULL) /* nobody is registered before the inside has said who is */
+        return ERR_SNAPSHOT_OLD;
+    *event = "terminal.unknown";
+    const struct published_terminal *at = *out = registered(t, peer);
+    if (at == NULL)
+        return ERR_UNKNOWN_SYSTEM;
+    *event = "terminal.revoked_used";
+    if (at->works_until_ms != 0 && clock_now_ms() > at->works_until_ms)
+        return ERR_TERMINAL_REVOKED;
+    return VRS_OK;
+}
+
 bool terminal_gate(struct http_request *rq) {
     struct tablet *t = http_arg(rq);
     const struct tls_peer *peer = http_tls_peer(rq);
@@ -115,19 +134,16 @@ bool terminal_gate(struct http_request *rq) {
                          .municipality = peer->municipality,
                          .registered = ""};
     http_set_context(rq, c);
-    if (peer->expired || published_revoked(t->published, peer->serial))
-        return refuse(rq, c, ERR_TERMINAL_REVOKED, "terminal.revoked_used");
-    if (t->published == NULL) /* nobody is registered before the inside has said who is */
-        return refuse(rq, c, ERR_SNAPSHOT_OLD, "session.no_snapshot");
-    const struct published_terminal *at = registered(t, peer);
-    if (at == NULL) { /* what the certificate says of itself is not believed */
+    const struct published_terminal *at = NULL;
+    const char *event = NULL;
+    enum vrs_err e = terminal_admit(t, peer, &at, &event);
+    if (at != NULL)
+        c->municipality = c->registered = at->municipality;
+    else if (e == ERR_UNKNOWN_SYSTEM) /* what the certificate says of itself is not believed */
         c->municipality = "";
-        return refuse(rq, c, ERR_UNKNOWN_SYSTEM, "terminal.unknown");
-    }
-    c->municipality = c->registered = at->municipality;
-    if (at->works_until_ms != 0 && clock_now_ms() > at->works_until_ms)
-        return refuse(rq, c, ERR_TERMINAL_REVOKED, "terminal.revoked_used");
-    enum vrs_err e = identify(rq, c);
+    if (e != VRS_OK)
+        return refuse(rq, c, e, event);
+    e = identify(rq, c);
     if (e != VRS_OK)
         return refuse(rq, c, e, event_of(e, peer));
     const struct route *route = http_route(rq);

@@ -8,6 +8,8 @@
 #include "lib/err.h"
 
 struct http_request;
+struct published_terminal;
+struct tablet;
 struct tls_peer;
 
 /* Who asks; in the request's arena, borrowed by its handler. */
@@ -22,6 +24,10 @@ struct caller {
     const char *token;        /* of the session, hex; NULL without one */
 };
 
+/* What the registry says of a certificate now, also on a live connection: VRS_OK and its terminal
+ * (borrowed from the snapshot), else why not and the name of the event that tells it inwards. */
+VRS_CHECK enum vrs_err terminal_admit(const struct tablet *t, const struct tls_peer *peer,
+                                      const struct published_terminal **out, const char **event);
 /* True: the handler may run and http_context is a struct caller.  False: it has answered:
  * 403 terminal_revoked (on every route), 401 without log-in, 403 without the right. */
 bool terminal_gate(struct http_request *rq);

@@ -35,7 +35,8 @@ def people(clerk, count, code=MINATO):
 
 
 def post(t, ocr_line, **changes):
-    return t.post(DOSES, body(ocr_line, **changes), key=True)
+    """What is read again at once is meant."""
+    return t.post(DOSES, body(ocr_line, confirmed_again=True, **changes), key=True)
 
 
 def person_of(clerk, coupon):
