@@ -81,6 +81,7 @@
     X(ERR_R182, "R182", 422, false, "Coupon belongs to another person", "この接種券番号は別の方に登録されています。券番号と宛名番号を確認してください。") \
     X(ERR_R183, "R183", 422, false, "Personal number belongs to another person", "この個人番号は別の宛名番号に登録されています。宛名番号を確認してください。") \
     X(ERR_SAME_COUPON, "same_coupon_again", 409, false, "Same coupon again within seconds", "同じ接種券が数秒前にこの端末で読み取られています。前の読み取りが残っていないか券面を確かめ、同じ券で間違いなければ確認のうえ送り直してください。") \
+    X(ERR_PREVIEW_OLD, "preview_outdated", 409, false, "Not what the preview showed any more", "確認した後に対象の記録が変わりました。もう一度確認してからやり直してください。") \
     X(ERR_CANCEL_LATE, "cancel_not_allowed", 409, false, "Cannot be cancelled from here", "取消は同じ端末から当日中に限ります。自治体に訂正を依頼してください。") \
     /* import files */ \
     X(ERR_F001, "F001", 422, false, "File name against the rule", "ファイル名が規則に合いません。") \

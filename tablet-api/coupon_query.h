@@ -1,9 +1,18 @@
-/* POST /v1/coupons:check: asks the inside about a coupon while the asker waits. */
+/* POST /v1/coupons:check and :pre-shot: asks the inside about a coupon while the asker waits.
+ *
+ *   valid, own municipality      → DOCTOR: its status; unknown: candidates, if any
+ *   valid, another municipality  → COUPON: known or not, nothing else
+ *   not valid                    → DOCTOR of the own municipality: candidates, if any; else what the
+ *                                  form alone suggests, as invalid
+ *
+ * Candidates are issued coupons, so they cost a place in the terminal's daily quota, and each is
+ * only ever offered to a person. */
 #ifndef TABLET_API_COUPON_QUERY_H
 #define TABLET_API_COUPON_QUERY_H
 
 struct http_request;
 
 void coupon_check(struct http_request *rq);
+void coupon_pre_shot(struct http_request *rq);
 
 #endif

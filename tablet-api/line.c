@@ -60,18 +60,29 @@ static const struct field query_fields[] = {
     {3, FIELD_STR, false, MEMBER(line_query, from), 0, 0},
     {4, FIELD_BLOB, true, offsetof(struct line_query, sealed),
      offsetof(struct line_query, sealed_len), 0, 0},
-    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_RENEW},
+    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_PRE_SHOT},
     END};
 
 static const struct field query_aad_fields[] = {
     {2, FIELD_U64, true, MEMBER(line_query, id), 0, 0},
     {3, FIELD_STR, true, MEMBER(line_query, from), 0, 0},
-    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_RENEW},
+    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_PRE_SHOT},
     END};
 
 static const struct field enrolment_fields[] = {
     {1, FIELD_STR, false, MEMBER(line_enrolment, code), 0, 0},
     {2, FIELD_STR, true, MEMBER(line_enrolment, request_pem), 0, 0},
+    END};
+
+static const struct field doctor_fields[] = {
+    {1, FIELD_STR, true, MEMBER(line_doctor, text), 0, 0},
+    {2, FIELD_STR, false, MEMBER(line_doctor, second), 0, 0},
+    {3, FIELD_STR, false, MEMBER(line_doctor, confidence), 0, 0},
+    END};
+
+static const struct field pre_shot_fields[] = {
+    {1, FIELD_DIGITS, true, MEMBER(line_pre_shot, ocr_line), 0, 0},
+    {2, FIELD_STR, true, MEMBER(line_pre_shot, product), 0, 0},
     END};
 
 static const struct field dose_fields[] = {
@@ -353,6 +364,22 @@ void line_enrolment_encode(const struct line_enrolment *e, struct buffer *out) {
 
 enum vrs_err line_enrolment_decode(const void *p, size_t n, struct line_enrolment *out) {
     return read_record(enrolment_fields, p, n, out, sizeof *out);
+}
+
+void line_doctor_encode(const struct line_doctor *d, struct buffer *out) {
+    write_fields(doctor_fields, d, out);
+}
+
+enum vrs_err line_doctor_decode(const void *p, size_t n, struct line_doctor *out) {
+    return read_record(doctor_fields, p, n, out, sizeof *out);
+}
+
+void line_pre_shot_encode(const struct line_pre_shot *d, struct buffer *out) {
+    write_fields(pre_shot_fields, d, out);
+}
+
+enum vrs_err line_pre_shot_decode(const void *p, size_t n, struct line_pre_shot *out) {
+    return read_record(pre_shot_fields, p, n, out, sizeof *out);
 }
 
 void line_dose_encode(const struct line_dose *d, struct buffer *out) {

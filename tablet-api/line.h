@@ -57,16 +57,18 @@ struct line_entry {
 void line_aad(const struct line_entry *e, struct buffer *out);
 
 enum line_query_kind {
-    LINE_QUERY_COUPON = 1, /* coupons:check; sealed: the 18 digits */
-    LINE_QUERY_ENROL = 2,  /* a device with a one-time code; sealed: struct line_enrolment */
-    LINE_QUERY_RENEW = 3   /* a terminal's new certificate; sealed: struct line_enrolment */
+    LINE_QUERY_COUPON = 1,  /* coupons:check; sealed: the 18 digits */
+    LINE_QUERY_ENROL = 2,   /* a device with a one-time code; sealed: struct line_enrolment */
+    LINE_QUERY_RENEW = 3,   /* a terminal's new certificate; sealed: struct line_enrolment */
+    LINE_QUERY_DOCTOR = 4,  /* coupons:check at the own site; sealed: struct line_doctor */
+    LINE_QUERY_PRE_SHOT = 5 /* coupons:pre-shot; sealed: struct line_pre_shot */
 };
 
 /* What waits for the inside's answer: nothing of it is stored outside. */
 struct line_query {
     uint64_t id;
     enum line_query_kind kind;
-    char municipality[7];  /* of the coupon; else "000000" */
+    char municipality[7];  /* of the coupon, DOCTOR: of the terminal; else "000000" */
     char from[48];         /* serial of the asking terminal's certificate; ENROL: peer address */
     const uint8_t *sealed; /* AAD = line_query_aad() */
     size_t sealed_len;
@@ -79,6 +81,22 @@ struct line_enrolment {
 };
 void line_enrolment_encode(const struct line_enrolment *e, struct buffer *out);
 VRS_CHECK enum vrs_err line_enrolment_decode(const void *p, size_t n, struct line_enrolment *out);
+
+/* A line as it was read, valid or not, with what the reader doubted. */
+struct line_doctor {
+    char text[64];       /* normalised (ocr-ingest/line.h) */
+    char second[19];     /* the next best digits, ' ' none; "" not known */
+    char confidence[37]; /* 18 × two hex digits; "" not known */
+};
+void line_doctor_encode(const struct line_doctor *d, struct buffer *out);
+VRS_CHECK enum vrs_err line_doctor_decode(const void *p, size_t n, struct line_doctor *out);
+
+struct line_pre_shot {
+    char ocr_line[19];
+    char product[40];
+};
+void line_pre_shot_encode(const struct line_pre_shot *d, struct buffer *out);
+VRS_CHECK enum vrs_err line_pre_shot_decode(const void *p, size_t n, struct line_pre_shot *out);
 
 /* The plaintext inside a sealed LINE_DOSE / LINE_CANCEL entry (wire fields). */
 struct line_dose {
@@ -223,9 +241,10 @@ enum line_coupon_status {
 };
 struct line_answer {
     uint64_t id;                    /* of the query */
-    enum line_coupon_status status; /* COUPON; 0 else */
-    char refusal[40];               /* ENROL, RENEW: stable name of the error, "" none */
-    const uint8_t *body;            /* ENROL, RENEW: JSON for the device; borrowed */
+    enum line_coupon_status status; /* COUPON, DOCTOR; 0 else */
+    char refusal[40];               /* the others: stable name of the error, "" none */
+    const uint8_t *body;            /* the others: JSON for the device; DOCTOR: JSON list of at most
+                                       three candidates, or nothing; borrowed */
     size_t len;
 };
 void line_answers_begin(struct buffer *out);

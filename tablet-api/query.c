@@ -156,7 +156,9 @@ void queries_answer(struct queries *q, const struct line_answer *a) {
         at = &(*at)->next;
     struct query *one = *at;
     /* An answer of another form than the question is none. */
-    if (one == NULL || (one->line.kind == LINE_QUERY_COUPON) != (a->status != 0) ||
+    bool coupon =
+        one != NULL && (one->line.kind == LINE_QUERY_COUPON || one->line.kind == LINE_QUERY_DOCTOR);
+    if (one == NULL || coupon != (a->status != 0) ||
         (a->status == 0 && (a->refusal[0] == '\0') == (a->len == 0)))
         return;
     take_out(q, at);

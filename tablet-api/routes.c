@@ -37,6 +37,8 @@ const struct route terminal_routes[] = {
      ROUTE_IDEMPOTENT | ROUTE_SYSTEM_CLIENT, 8192, dose_cancel, "Cancel a reading of today"},
     {ROUTE_POST, "/v1/coupons:check", "coupon.check", ROUTE_SYSTEM_CLIENT, 4096, coupon_check,
      "What the inside knows about a coupon"},
+    {ROUTE_POST, "/v1/coupons:pre-shot", "coupon.check", ROUTE_SYSTEM_CLIENT, 4096, coupon_pre_shot,
+     "Doses so far, and the earliest day of the next"},
     {ROUTE_POST, "/v1/terminals/current:renew", NULL, ROUTE_NO_LOGIN, ENROLMENT_MAX_BODY,
      enrolment_renew, "A new certificate for this terminal"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 1024, vaccines_get, "Vaccine products"},

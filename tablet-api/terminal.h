@@ -20,6 +20,8 @@ struct caller {
     const char *municipality; /* of the site, "" unknown */
     const char *registered;   /* the terminal's municipality by the registry, "" none */
     bool own_coupon;          /* coupons:check: the coupon is of `registered` */
+    const void *refusal;      /* coupons:check: struct intake_refusal of a line that is not valid */
+    bool counted;             /* coupons:check: a place in the doctor's quota is taken */
     unsigned rights;          /* enum tablet_right */
     const char *token;        /* of the session, hex; NULL without one */
 };

@@ -33,6 +33,7 @@ void doses_correct(struct http_request *rq);
 void doses_cancel(struct http_request *rq);
 void doses_move(struct http_request *rq);
 void doses_history(struct http_request *rq);
+void doses_mend(struct http_request *rq); /* mend.c */
 /* reviews.c */
 void reviews_list(struct http_request *rq);
 void reviews_settle(struct http_request *rq);

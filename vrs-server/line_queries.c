@@ -6,21 +6,30 @@
 
 #include "lib/json.h"
 #include "lib/log.h"
+#include "lib/throttle.h"
 #include "ocr-ingest/line.h"
 #include "partitions/access_log.h"
 #include "vrs-server/alert.h"
 #include "vrs-server/apply.h"
+#include "vrs-server/doctor.h"
 #include "vrs-server/enrolment.h"
 #include "vrs-server/line_out.h"
 #include "vrs-server/line_outcomes.h"
 #include "vrs-server/terminal_list.h"
+
+enum { QUOTA_NAMES = 65536, DAY_MS = 86400000 };
 
 struct query_job {
     struct pool_job job; /* first */
     struct line_queries *line;
     struct line_query query; /* its `sealed` is our copy below */
     bool own_site;
+    bool counted; /* a place in the doctor's quota is taken */
+    bool looked;  /* candidates were looked for, or a pre-shot check made: it stays taken */
     enum line_coupon_status status;
+    enum vrs_err refusal; /* PRE_SHOT */
+    struct doctor_found found;
+    struct pre_shot pre_shot;
     uint8_t sealed[];
 };
 
@@ -28,6 +37,7 @@ struct line_queries {
     struct server *server;
     struct client *client;
     struct crypto_opener *const *opener; /* by worker */
+    struct throttle *doctor_quota; /* by serial, a day: the outside's own count is not believed */
     struct buffer answers;
     char *ca_pem; /* given to devices with their certificate */
     bool has_answers, answering, closing;
@@ -58,6 +68,98 @@ static enum vrs_err query_look(struct query_job *q, struct partition *p, const s
         q->status = LINE_COUPON_RECORDED;
     else if (person_date_set(holder->moved_out_on))
         q->status = LINE_COUPON_MOVED_OUT;
+    return e;
+}
+
+/* The plaintext of a query. */
+static enum vrs_err query_open(struct query_job *q, struct buffer *text) {
+    struct buffer aad;
+    buffer_init(&aad, 256);
+    buffer_init(text, 1024);
+    line_query_aad(&q->query, &aad);
+    enum vrs_err e = crypto_opener_unseal(q->line->opener[q->job.worker_index], aad.data, aad.len,
+                                          q->query.sealed, q->query.sealed_len, text);
+    buffer_fini(&aad);
+    return e;
+}
+
+static enum vrs_err log_query(struct partition *p, const char *act, const struct person *holder,
+                              const struct record_id *subjects, size_t n, const char *result) {
+    const struct log_entry entry = {.actor = {.source = "internet"},
+                                    .act = act,
+                                    .purpose = "vaccination_record",
+                                    .result = result,
+                                    .person = holder,
+                                    .subjects = subjects,
+                                    .subject_count = n,
+                                    .count = n};
+    return access_log_append(p, &entry, NULL);
+}
+
+/* coupons:check at the own site: what is known of the line, else what it may have been. */
+static enum vrs_err doctor_run(struct pool_job *job, struct partition *p) {
+    struct query_job *q = (struct query_job *)job;
+    struct line_doctor d;
+    struct coupon coupon;
+    struct person holder;
+    struct buffer text;
+    struct vrs_fault fault = {0};
+    memset(&holder, 0, sizeof holder);
+    memset(&q->found, 0, sizeof q->found);
+    q->status = LINE_COUPON_UNKNOWN;
+    q->looked = false;
+    enum vrs_err e = query_open(q, &text);
+    if (e == VRS_OK)
+        e = line_doctor_decode(text.data, text.len, &d);
+    if (e == VRS_OK && line_parse(d.text, NULL, &coupon, &fault) == VRS_OK &&
+        strcmp(coupon.municipality.digits, partition_code(p)) == 0)
+        e = query_look(q, p, &coupon, &holder);
+    if (e == VRS_OK && q->status != LINE_COUPON_UNKNOWN)
+        e = log_query(p, "coupon.check", &holder, &holder.id, 1, "ok");
+    else if (e == VRS_OK) {
+        q->looked = q->own_site && q->counted;
+        if (q->looked)
+            e = doctor_look(p, q->line->server->confusions, &d, &q->found);
+        if (e == VRS_OK)
+            e = log_query(p, q->looked ? "coupon.doctor" : "coupon.check", NULL, q->found.person,
+                          q->found.count, "ok");
+    }
+    person_wipe(&holder);
+    secret_wipe(&d, sizeof d);
+    buffer_fini(&text);
+    return e;
+}
+
+static enum vrs_err pre_shot_run(struct pool_job *job, struct partition *p) {
+    struct query_job *q = (struct query_job *)job;
+    struct line_pre_shot ask;
+    struct coupon coupon;
+    struct buffer text;
+    struct vrs_fault fault = {0};
+    q->looked = false;
+    q->refusal = !q->own_site ? ERR_OTHER_MUNICIPALITY : !q->counted ? ERR_TOO_MANY : VRS_OK;
+    enum vrs_err e = query_open(q, &text);
+    if (e == VRS_OK)
+        e = line_pre_shot_decode(text.data, text.len, &ask);
+    if (e == VRS_OK)
+        e = line_parse(ask.ocr_line, NULL, &coupon, &fault);
+    if (e == VRS_OK && strcmp(coupon.municipality.digits, partition_code(p)) != 0)
+        q->refusal = ERR_OTHER_MUNICIPALITY;
+    if (e == VRS_OK && q->refusal == VRS_OK) {
+        q->looked = true;
+        e = pre_shot_look(p, q->line->server->vaccines, &coupon, ask.product, &q->pre_shot);
+        if (e == ERR_NOT_FOUND) {
+            q->refusal = ERR_NOT_FOUND;
+            e = VRS_OK;
+        }
+    }
+    bool told = q->refusal == VRS_OK;
+    if (e == VRS_OK)
+        e = log_query(p, "coupon.pre_shot", told ? &q->pre_shot.holder : NULL,
+                      &q->pre_shot.holder.id, told ? 1 : 0, told ? "ok" : err_name(q->refusal));
+    person_wipe(&q->pre_shot.holder);
+    secret_wipe(&ask, sizeof ask);
+    buffer_fini(&text);
     return e;
 }
 
@@ -108,17 +210,41 @@ static void put_answer(struct line_queries *l, const struct line_answer *a) {
     post_answers(l);
 }
 
+static void query_answer(struct line_queries *l, const struct query_job *q) {
+    struct line_answer a = {.id = q->query.id, .status = q->status};
+    struct buffer body;
+    enum vrs_err e = VRS_OK;
+    buffer_init(&body, 1024);
+    if (q->query.kind == LINE_QUERY_DOCTOR) {
+        e = doctor_write(&q->found, &body);
+    } else if (q->query.kind == LINE_QUERY_PRE_SHOT) {
+        a.status = 0;
+        e = q->refusal == VRS_OK ? pre_shot_write(&q->pre_shot, &body) : VRS_OK;
+        if (q->refusal != VRS_OK)
+            (void)snprintf(a.refusal, sizeof a.refusal, "%s", err_name(q->refusal));
+    }
+    a.body = body.data;
+    a.len = body.len;
+    if (e == VRS_OK)
+        put_answer(l, &a);
+    buffer_fini(&body);
+}
+
 static void query_done(struct pool_job *job) {
     struct query_job *q = (struct query_job *)job;
     struct line_queries *l = q->line;
     /* No file of that municipality: nobody is registered there.  Other errors: no answer, the
      * tablet is told inside_away. */
-    if (job->err == ERR_NOT_FOUND)
+    if (job->err == ERR_NOT_FOUND) {
         q->status = LINE_COUPON_UNKNOWN;
-    if (!l->closing && (job->err == VRS_OK || job->err == ERR_NOT_FOUND)) {
-        const struct line_answer a = {.id = q->query.id, .status = q->status};
-        put_answer(l, &a);
+        q->refusal = ERR_NOT_FOUND;
+        q->found.count = 0;
     }
+    if (q->counted && !q->looked)
+        throttle_take_back(l->doctor_quota, q->query.from);
+    if (!l->closing && (job->err == VRS_OK || job->err == ERR_NOT_FOUND))
+        query_answer(l, q);
+    secret_wipe(&q->found, sizeof q->found);
     free(q);
 }
 
@@ -266,7 +392,7 @@ void line_queries_take(struct line_queries *l, const struct line_query *from) {
         alert_note(l->server, "line_unreadable", "tablet-api");
         return;
     }
-    if (from->kind != LINE_QUERY_COUPON) {
+    if (from->kind == LINE_QUERY_ENROL || from->kind == LINE_QUERY_RENEW) {
         enrolment_take(l, from);
         return;
     }
@@ -281,7 +407,13 @@ void line_queries_take(struct line_queries *l, const struct line_query *from) {
     q->own_site = t != NULL && t->state == TERMINAL_ACTIVE &&
                   strcmp(t->municipality, from->municipality) == 0;
     memcpy(q->sealed, from->sealed, from->sealed_len);
-    q->job.run = query_run;
+    if (from->kind != LINE_QUERY_COUPON && q->own_site)
+        q->counted = throttle_allows(l->doctor_quota, from->from, NULL);
+    if (q->counted)
+        throttle_count(l->doctor_quota, from->from);
+    q->job.run = from->kind == LINE_QUERY_DOCTOR     ? doctor_run
+                 : from->kind == LINE_QUERY_PRE_SHOT ? pre_shot_run
+                                                     : query_run;
     q->job.done = query_done;
     memcpy(q->job.municipality, from->municipality, sizeof q->job.municipality);
     if (pool_submit(l->server->pool, &q->job) != VRS_OK)
@@ -311,6 +443,9 @@ enum vrs_err line_queries_open(struct server *s, struct client *line,
     l->client = line;
     l->opener = opener;
     buffer_init(&l->answers, LINE_MAX_BODY);
+    l->doctor_quota = throttle_open(QUOTA_NAMES, (unsigned)s->config.doctor_per_day, DAY_MS);
+    if (l->doctor_quota == NULL)
+        return ERR_MEMORY;
     return read_authority(s->config.tablet_ca_file, &l->ca_pem, fault);
 }
 

@@ -18,6 +18,7 @@
 #include "lib/sandbox.h"
 #include "lib/secret.h"
 #include "lib/tls.h"
+#include "ocr-ingest/doctor.h"
 #include "partitions/exchange.h"
 #include "vrs-server/alert.h"
 #include "vrs-server/allow_list.h"
@@ -55,7 +56,8 @@ static const struct config_key config_keys[] = {
     INT(admin_port, "9100", 0, 65535, "port of the admin listener"),
     STR(state_dir, NULL, "folder of partitions/, keys/, backup/, control.sock"),
     STR(data_dir, NULL,
-        "folder of municipalities.csv, vaccines.json, rules.json, policies.json, passwords.txt"),
+        "folder of municipalities.csv, vaccines.json, rules.json, policies.json, confusions.json, "
+        "passwords.txt"),
     STR(kek_source, "credential",
         "where KEKs come from: credential (systemd) or file (development)"),
     STR(kek_dir, "", "folder of the KEK files when kek_source is file"),
@@ -93,6 +95,8 @@ static const struct config_key config_keys[] = {
     INT(pull_max, "500", 1, 1000, "entries a pull"),
     INT(pull_wait_ms, "20000", 10, 60000, "how long a pull waits for an entry"),
     INT(checkpoint_s, "60", 1, 3600, "how often signed heads go to their second place"),
+    INT(doctor_per_day, "300", 0, 1000000,
+        "coupons of one terminal in 24 hours that get candidates, or a pre-shot check"),
     INT(import_max_rows, "4000000", 1, 10000000, "rows of one import"),
     FLAG(development, "false", "allows key files, clock_file, and a kernel without Landlock"),
     FLAG(dumpable, "false", "tests of proofs only: core dumps allowed"),
@@ -189,6 +193,9 @@ static enum vrs_err load_data(struct server *s, struct vrs_fault *fault) {
         return e;
     (void)snprintf(path, sizeof path, "%s/rules.json", c->data_dir);
     if ((e = rule_list_open(path, &s->rules, fault)) != VRS_OK)
+        return e;
+    (void)snprintf(path, sizeof path, "%s/confusions.json", c->data_dir);
+    if ((e = confusions_open(path, &s->confusions, fault)) != VRS_OK)
         return e;
     (void)snprintf(path, sizeof path, "%s/policies.json", c->data_dir);
     if ((e = policy_list_open(path, &s->policies, fault)) != VRS_OK)
@@ -368,6 +375,7 @@ static void close_parts(struct server *s) {
     password_rules_close(&s->passwords);
     log_rules_close(&s->log_rules);
     policy_list_close(&s->policies);
+    confusions_close(&s->confusions);
     rule_list_close(&s->rules);
     vaccine_list_close(&s->vaccines);
     municipality_list_close(&s->municipalities);

@@ -43,6 +43,7 @@ const struct route lgwan_routes[] = {
     {ROUTE_PUT, "/v1/doses/{id}", "dose.correct", ROUTE_IF_MATCH, 16384, doses_correct, "Correct a dose"},
     {ROUTE_POST, "/v1/doses/{id}:cancel", "dose.correct", ROUTE_IDEMPOTENT | ROUTE_IF_MATCH, 8192, doses_cancel, "Cancel a dose"},
     {ROUTE_POST, "/v1/doses/{id}:move", "dose.correct", ROUTE_IDEMPOTENT | ROUTE_IF_MATCH, 8192, doses_move, "Move a dose to another person"},
+    {ROUTE_POST, "/v1/doses:mend", "dose.correct", 0, 16384, doses_mend, "Mend what a terminal or a lot brought in a span of time"},
     {ROUTE_GET, "/v1/doses/{id}/history", "dose.read", 0, 0, doses_history, "Versions of a dose"},
     {ROUTE_GET, "/v1/reviews", "dose.read", 0, 0, reviews_list, "Work list: claims, reviews, waiting coupons"},
     {ROUTE_POST, "/v1/reviews/{id}:settle", "dose.correct", ROUTE_IDEMPOTENT, 8192, reviews_settle, "Settle a review"},

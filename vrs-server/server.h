@@ -20,6 +20,7 @@ struct allow_guard;
 struct checkpoints;
 struct permits;
 struct policy_list;
+struct confusions;
 struct password_rules;
 struct sessions;
 struct logins;
@@ -43,7 +44,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     char *admin_address;
     int64_t admin_port;
     char *state_dir;  /* partitions/, keys/, backup/, control.sock below it */
-    char *data_dir;   /* municipalities.csv, vaccines.json, rules.json, policies.json */
+    char *data_dir;   /* municipalities.csv, vaccines.json, rules.json, policies.json … */
     char *kek_source; /* "file" | "credential" */
     char *kek_dir;
     char *cert_file, *key_file, *terminal_ca_file;
@@ -66,6 +67,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     int64_t snapshot_max_age_s;
     int64_t pull_max, pull_wait_ms;
     int64_t checkpoint_s;
+    int64_t doctor_per_day;
     int64_t import_max_rows;
     bool development; /* key files allowed, Landlock optional, clock_file allowed */
     bool dumpable;    /* tests of proofs only */
@@ -80,6 +82,7 @@ struct server {
     struct vaccine_list *vaccines;
     struct rule_list *rules;
     struct policy_list *policies;
+    struct confusions *confusions;
     struct log_rules *log_rules;
     struct allow_guard *allow; /* any thread */
     struct permits *permits;   /* any thread */

@@ -84,6 +84,9 @@ LGWAN = {
     "POST /v1/doses/{id}:cancel": Row(at("/v1/doses/{dose}:cancel", WHY), STALE),
     "POST /v1/doses/{id}:move": Row(at("/v1/doses/{dose}:move", lambda i: dict(
         WHY, to_coupon_number=i.coupon)), STALE),
+    "POST /v1/doses:mend": Row(at("/v1/doses:mend", {
+        "terminal": "tablet-1", "from": "2021-07-01T00:00:00+09:00", "to": "2021-07-02T00:00:00+09:00",
+        "change": {"lot": "FF3621"}, "dry_run": True}), other="nothing"),
     "GET /v1/doses/{id}/history": Row(at("/v1/doses/{dose}/history")),
     "GET /v1/reviews": Row(at("/v1/reviews"), other="nothing"),
     "POST /v1/reviews/{id}:settle": Row(at("/v1/reviews/{review}:settle",
@@ -151,6 +154,8 @@ TERMINALS = {
     "POST /v1/doses/{receipt_id}:cancel": Row(at("/v1/doses/{receipt}:cancel", WHY)),
     "POST /v1/coupons:check": Row(at("/v1/coupons:check", lambda i: {"ocr_line": i.line}),
                                   other="nothing"),
+    "POST /v1/coupons:pre-shot": Row(at("/v1/coupons:pre-shot", lambda i: {
+        "ocr_line": i.line, "product": "comirnaty"}), {200, 403, 404}, None),
     # on its first day a certificate is not renewed; a request by another key never
     "POST /v1/terminals/current:renew": Row(at("/v1/terminals/current:renew", {"request_pem": "x"}),
                                             {422, 429}, None),

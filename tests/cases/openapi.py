@@ -219,7 +219,7 @@ def tablets(stack, clerk):
                 "read_by": "ocr", "read_at": "2021-07-01T10:00:00+09:00", **more}
 
     def post(coupon, **more):
-        return t.post("/v1/doses", body(coupon, **more), key=True)
+        return t.post("/v1/doses", body(coupon, confirmed_again=True, **more), key=True)
 
     outcomes = [post(coupons[0]), post(coupons[0]), post(coupons[0], lot="FG0001"), post(coupons[7]),
                 post(coupons[1], lot="3004733"), post(coupons[2], status="not_given"),
@@ -236,6 +236,7 @@ def tablets(stack, clerk):
                   body(coupons[0][:9] + "O")):
         t.post("/v1/doses", wrong, key=True)
     t.post("/v1/doses", body(coupons[0]))
+    equal(t.post("/v1/doses", body(coupons[0]), key=True).code, "same_coupon_again", "the question is walked over")
     receipt = outcomes[2].json["receipt_id"]
     t.get(f"/v1/doses/{receipt}")
     t.get("/v1/doses/0")
@@ -249,6 +250,8 @@ def tablets(stack, clerk):
     t.post("/v1/doses:batch", b"")
     for line in (f"21{MINATO}{coupons[0]}", f"21{MINATO}{coupons[0][:9]}O", "x"):
         t.post("/v1/coupons:check", {"ocr_line": line})
+        t.post("/v1/coupons:pre-shot", {"ocr_line": line, "product": "comirnaty"})
+    t.post("/v1/coupons:pre-shot", {"ocr_line": f"21142051{coupons[0]}", "product": "comirnaty"})
     t.get("/v1/vaccines")
     relayed = {"idempotency_key": str(uuid.uuid4()), "municipality_code": MINATO}
     sealed = json.dumps({"key": relayed["idempotency_key"], "municipality": MINATO, "dose": body(
@@ -532,7 +535,8 @@ def away(stack, receipt):
     t.post("/v1/coupons:check", {"ocr_line": f"21{MINATO}8100000000"})
     answer = t.post("/v1/doses", {"ocr_line": f"21{MINATO}8100000000", "status": "given",
                                   "vaccinated_on": "2021-07-01", "product": "comirnaty",
-                                  "lot": "FF3620", "site": "会場", "read_by": "ocr"}, key=True)
+                                  "lot": "FF3620", "site": "会場", "read_by": "ocr",
+                                  "confirmed_again": True}, key=True)
     equal(answer.status, 202, "202 is walked over")
     t.get(f"/v1/doses/{answer.json['receipt_id']}")
     stack.restart("vrs-server")

@@ -218,7 +218,9 @@ class TabletSide:
             "line_cert_file": self.pki.path("line-server.pem"),
             "line_key_file": self.pki.path("line-server.key"),
             "line_ca_file": self.pki.path("line-ca.pem"),
-            "snapshot_key": public_bytes(self.sign_key).hex(), "development": True, **config}
+            "snapshot_key": public_bytes(self.sign_key).hex(), "development": True,
+            "again_window_s": 0,  # what a test repeats at once is meant
+            **config}
 
     def write_config(self):
         path = os.path.join(self.folder, "tablet-api.conf")
