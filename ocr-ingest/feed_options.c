@@ -9,6 +9,7 @@
 
 #include "lib/clock.h"
 #include "lib/config.h"
+#include "ocr-ingest/feed_fixed.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -29,7 +30,8 @@ static const struct config_key keys[] = {
     STR(read_by, "", "ocr qr nw7 manual punch; default ocr for lines, punch for a CSV"),
     STR(status, "", "given or not_given; default by the kind of coupon"),
     STR(input, "-", "file to read, - for standard input"),
-    STR(format, "auto", "lines, csv, or auto: by the ending of the name"),
+    STR(format, "auto", "lines, csv, fixed, or auto: by --layout and the ending of the name"),
+    STR(layout, "", "fixed width, in bytes: ocr_line=1-18,vaccinated_on=19-26,lot=27-46,…"),
     STR(journal_file, "", "keys and outcomes of this run; default INPUT.journal"),
     STR(report_file, "", "what needs a person; default INPUT.report.csv"),
     STR(data_dir, "data", "folder of municipalities.csv and vaccines.json"),
@@ -151,7 +153,13 @@ static int read_arguments(int argc, char **argv, struct feed_options *o) {
 bool feed_options_csv(const struct feed_options *o) {
     size_t n = strlen(o->input);
     return strcmp(o->format, "csv") == 0 ||
-           (strcmp(o->format, "auto") == 0 && n > 4 && strcasecmp(o->input + n - 4, ".csv") == 0);
+           (strcmp(o->format, "auto") == 0 && o->layout[0] == '\0' && n > 4 &&
+            strcasecmp(o->input + n - 4, ".csv") == 0);
+}
+
+bool feed_options_fixed(const struct feed_options *o) {
+    return strcmp(o->format, "fixed") == 0 ||
+           (strcmp(o->format, "auto") == 0 && o->layout[0] != '\0');
 }
 
 static bool beside(char **path, const char *base, const char *ending) {
@@ -174,9 +182,16 @@ static bool one_of(const char *s, const char *list) {
 
 static int complete(struct feed_options *o) {
     bool from_stdin = strcmp(o->input, "-") == 0;
-    bool csv = feed_options_csv(o);
-    if (!one_of(o->format, "auto lines csv"))
-        return wrong("lines / csv / auto のいずれかです", "--format");
+    bool fixed = feed_options_fixed(o);
+    bool csv = feed_options_csv(o) || fixed; /* what each row says for itself */
+    struct feed_fixed layout;
+    const char *bad = "";
+    if (!one_of(o->format, "auto lines csv fixed"))
+        return wrong("lines / csv / fixed / auto のいずれかです", "--format");
+    if (fixed != (o->layout[0] != '\0'))
+        return wrong("固定長のときだけ指定してください", "--layout");
+    if (fixed && !feed_fixed_read(o->layout, &layout, &bad))
+        return wrong("--layout が正しくありません", bad);
     if (from_stdin && o->journal_file[0] == '\0' && !o->check_only)
         return wrong("標準入力のときは指定してください", "--journal-file");
     if (from_stdin && o->journal_file[0] == '\0' && o->report_file[0] == '\0')

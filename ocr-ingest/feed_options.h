@@ -28,7 +28,8 @@ struct feed_options {
     char *status; /* "": by the kind of coupon */
     /* files */
     char *input;  /* "-": standard input */
-    char *format; /* "lines", "csv", "auto" (by the name) */
+    char *format; /* "lines", "csv", "fixed", "auto" (by layout and name) */
+    char *layout; /* of fixed width: feed_fixed.h; "" none */
     char *journal_file;
     char *report_file;
     char *data_dir;
@@ -50,5 +51,7 @@ int feed_options_read(int argc, char **argv, struct feed_options *o);
 void feed_options_free(struct feed_options *o);
 /* The input is a CSV. */
 bool feed_options_csv(const struct feed_options *o);
+/* It is a file in fixed width. */
+bool feed_options_fixed(const struct feed_options *o);
 
 #endif

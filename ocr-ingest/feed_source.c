@@ -10,6 +10,7 @@
 
 #include "lib/csv.h"
 #include "lib/text.h"
+#include "ocr-ingest/feed_fixed.h"
 
 enum { CHUNK_BYTES = 65536, TEXT_LINE_MAX = 4096, FOLDED_MAX = 64 };
 
@@ -57,6 +58,11 @@ struct source {
     struct vrs_fault *fault;
     int place[COLUMNS]; /* cell of each column, -1: absent */
     size_t cells;       /* of the header */
+    /* fixed width: each line is a row of this */
+    bool is_fixed;
+    struct feed_fixed fixed;
+    struct csv_reader *rows;
+    struct buffer cut;
     /* lines */
     char text[TEXT_LINE_MAX + 1];
     size_t len;
@@ -284,6 +290,16 @@ static int column_named(const char *name) {
     return -1;
 }
 
+static enum vrs_err need_coupon(const struct source *s) {
+    bool parts = true;
+    for (int c = COL_KIND; c <= COL_NUMBER; c++)
+        parts = parts && s->place[c] >= 0;
+    if (s->place[COL_LINE] < 0 && !parts)
+        return err_fail(s->fault, ERR_F005,
+                        "「OCRライン」、または「券種・回数・自治体コード・券番号」の列が必要です");
+    return VRS_OK;
+}
+
 static enum vrs_err read_header(struct source *s, const struct csv_row *row) {
     s->cells = row->cells;
     for (size_t i = 0; i < row->cells; i++) {
@@ -295,22 +311,53 @@ static enum vrs_err read_header(struct source *s, const struct csv_row *row) {
             return err_fail(s->fault, ERR_F006, "列「%s」が2回あります", columns[c].name);
         s->place[c] = (int)i;
     }
-    bool parts = true;
-    for (int c = COL_KIND; c <= COL_NUMBER; c++)
-        parts = parts && s->place[c] >= 0;
-    if (s->place[COL_LINE] < 0 && !parts)
-        return err_fail(s->fault, ERR_F005,
-                        "「OCRライン」、または「券種・回数・自治体コード・券番号」の列が必要です");
-    return VRS_OK;
+    return need_coupon(s);
+}
+
+/* Full-width spaces fill fields, too. */
+static void trim(char *s) {
+    static const char wide[] = "\xe3\x80\x80";
+    size_t n = strlen(s);
+    while (n > 0) {
+        if (s[n - 1] == ' ')
+            n--;
+        else if (n >= 3 && memcmp(s + n - 3, wide, 3) == 0)
+            n -= 3;
+        else
+            break;
+    }
+    s[n] = '\0';
+}
+
+static bool all_blank(const struct csv_row *row) {
+    bool blank = true;
+    for (size_t i = 0; i < row->cells; i++) {
+        trim(row->cell[i]);
+        blank = blank && row->cell[i][0] == '\0';
+    }
+    return blank;
+}
+
+/* The layout in the place of a header line. */
+static enum vrs_err fixed_columns(struct source *s, struct csv_reader *rows) {
+    const char *wrong = "";
+    if (!feed_fixed_read(s->o->layout, &s->fixed, &wrong))
+        return err_fail(s->fault, ERR_F006, "--layout: %.60s", wrong);
+    for (size_t i = 0; i < s->fixed.count; i++)
+        s->place[s->fixed.field[i].column] = (int)i;
+    s->cells = s->fixed.count;
+    s->rows = rows;
+    return need_coupon(s);
 }
 
 static enum vrs_err on_row(const struct csv_row *row, void *arg) {
     struct source *s = arg;
     const char *cell[COLUMNS];
-    if (row->number == 1)
+    if (row->number == 1 && !s->is_fixed)
         return read_header(s, row);
     s->row = row->number;
-    if (row->cells == 0 || (row->cells == 1 && row->cell[0][0] == '\0'))
+    if (row->cells == 0 || (row->cells == 1 && row->cell[0][0] == '\0') ||
+        (s->is_fixed && all_blank(row)))
         return VRS_OK;
     if (row->cells != s->cells)
         return refuse_row(s, row->number, ERR_F006, "列の数が見出し行と違います。");
@@ -324,9 +371,27 @@ static enum vrs_err on_row(const struct csv_row *row, void *arg) {
 
 /* --- lines --- */
 
+/* A line of fixed width → the CSV reader, which says whose encoding it is and hands on the row. */
+static enum vrs_err cut_line(struct source *s) {
+    size_t len = s->len;
+    while (len > 0 && (s->text[len - 1] == '\r' || s->text[len - 1] == 0x1a))
+        len--;
+    buffer_clear(&s->cut);
+    feed_fixed_cut(&s->fixed, s->text, s->too_long ? 0 : len, &s->cut);
+    s->len = 0;
+    s->too_long = false;
+    return s->cut.failed ? ERR_MEMORY : csv_feed(s->rows, s->cut.data, s->cut.len);
+}
+
 static enum vrs_err end_line(struct source *s) {
     const char *cell[COLUMNS];
     char folded[4];
+    if (s->is_fixed) {
+        if (s->too_long)
+            return err_fail(s->fault, ERR_F006, "%llu行目の後に長すぎる行があります",
+                            (unsigned long long)s->row);
+        return cut_line(s);
+    }
     s->text[s->len] = '\0';
     s->row++;
     bool too_long = s->too_long;
@@ -409,10 +474,15 @@ static enum vrs_err read_file(struct source *s, int fd, struct csv_reader *csv,
             break;
         if (n == -2)
             e = s->sink->idle(s->sink->arg);
-        else if (csv != NULL)
+        else if (csv != NULL && !s->is_fixed)
             e = csv_feed(csv, chunk, (size_t)n);
         else
             e = feed_lines(s, chunk, (size_t)n);
+        if (e != VRS_OK)
+            return e;
+    }
+    if (s->is_fixed && (s->len > 0 || s->too_long)) {
+        enum vrs_err e = end_line(s);
         if (e != VRS_OK)
             return e;
     }
@@ -447,17 +517,23 @@ enum vrs_err feed_source_run(const struct feed_options *o,
     s->vaccines = vaccines;
     s->sink = sink;
     s->fault = fault;
+    s->is_fixed = feed_options_fixed(o);
+    buffer_init(&s->cut, 16 * (size_t)TEXT_LINE_MAX);
     for (int i = 0; i < COLUMNS; i++)
-        s->place[i] = is_csv ? -1 : (i == COL_LINE ? 0 : -1);
-    if (is_csv && (csv = csv_reader_open(on_row, s)) == NULL) {
+        s->place[i] = is_csv || s->is_fixed ? -1 : (i == COL_LINE ? 0 : -1);
+    if ((is_csv || s->is_fixed) && (csv = csv_reader_open(on_row, s)) == NULL) {
         e = err_fail(fault, ERR_MEMORY, "source");
         goto out;
     }
+    if (s->is_fixed && (e = fixed_columns(s, csv)) != VRS_OK)
+        goto out;
     e = read_file(s, fd, csv, stop);
     if (e != VRS_OK && fault->err == VRS_OK && (e == ERR_F007 || e == ERR_R180))
         (void)err_fail(fault, e, "%sの%llu行目の後", o->input, (unsigned long long)s->row);
 out:
     csv_reader_close(&csv);
+    if (s != NULL)
+        buffer_fini(&s->cut);
     if (fd >= 0 && !from_stdin)
         (void)close(fd);
     free(s);

@@ -1,5 +1,5 @@
-/* The input of a run: OCR lines, one coupon a line, or a CSV (layout "doses": header line, columns
- * by name).  Every reading is checked as far as can be seen here; what is not valid is handed on
+/* The input of a run: OCR lines, one coupon a line, a CSV (layout "doses": header line, columns
+ * by name), or lines in fixed width (feed_fixed.h).  Every reading is checked as far as can be seen here; what is not valid is handed on
  * with the reason, so that it is reported and never sent. */
 #ifndef OCR_INGEST_FEED_SOURCE_H
 #define OCR_INGEST_FEED_SOURCE_H

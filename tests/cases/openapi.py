@@ -525,6 +525,20 @@ def admin(stack):
                 equal(found, [], f"{side} {path} is as the document says")
 
 
+def mending(clerk):
+    asked = {"terminal": "tablet-1", "from": "2021-07-01T00:00:00Z", "to": "2021-07-02T00:00:00Z",
+             "change": {"lot": "FF3620"}, "dry_run": True}
+    now = datetime.datetime.now(datetime.timezone.utc)
+    asked.update({"from": (now - datetime.timedelta(days=1)).isoformat(), "to": now.isoformat()})
+    seen = clerk.post("/v1/doses:mend", dict(asked, change={"lot": "FF3699"}))
+    ok(seen.json["count"] > 0, "a mending is walked over", seen)
+    act = dict(asked, change={"lot": "FF3699"}, dry_run=False, preview=seen.json["preview"], reason="誤り")
+    clerk.post("/v1/doses:mend", act)
+    for preview in ("x", seen.json["preview"]):
+        clerk.post("/v1/doses:mend", dict(act, preview=preview), key=True)
+    clerk.post("/v1/doses:mend", dict(asked, change={}))
+
+
 def away(stack, receipt):
     """The answers that only an absent inside and an absent number area give."""
     t, c = stack.tablet(), stack.staff(MINATO)
@@ -548,6 +562,7 @@ def main(stack):
     coupons, receipt = tablets(stack, clerk)
     clerks(stack, clerk, coupons)
     inquiries(stack, clerk)
+    mending(clerk)
     accounts(stack)
     log_reviews(stack)
     terminals(stack)

@@ -1,4 +1,4 @@
-// needs: ocr-ingest/feed_source.c ocr-ingest/feed_options.c ocr-ingest/feed_progress.c
+// needs: ocr-ingest/feed_fixed.c ocr-ingest/feed_source.c ocr-ingest/feed_options.c ocr-ingest/feed_progress.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ocr-ingest/feed_fixed.h"
 #include "ocr-ingest/feed_progress.h"
 #include "ocr-ingest/feed_source.h"
 
@@ -63,6 +64,8 @@ static char *text_of(const char *s) {
     return strdup(s);
 }
 
+static const char *layout = ""; /* of the next read_text */
+
 static enum vrs_err read_text(const char *text, const char *format) {
     struct feed_options o;
     static const volatile sig_atomic_t go_on = 0;
@@ -75,6 +78,7 @@ static enum vrs_err read_text(const char *text, const char *format) {
     memset(&o, 0, sizeof o);
     o.input = path;
     o.format = text_of(format);
+    o.layout = text_of(layout);
     o.product = text_of("comirnaty");
     o.lot = text_of("FF3620");
     o.vaccinated_on = text_of("2021-07-01");
@@ -179,6 +183,57 @@ static void csv_headers(void **state) {
     assert_int_equal(read_text("ＯＣＲライン\n", "csv"), VRS_OK);
 }
 
+/* A layout in the place of a header line; places are bytes of the file. */
+static void fixed_width(void **state) {
+    (void)state;
+    layout = "site=27-36,ocr_line=1-18,vaccinated_on=19-26";
+    assert_int_equal(read_text("21131032000001234520210702\x8d\x60\x8b\xe6\x81\x40 \r\n\r\n"
+                               "211310320000012346\n21131032000001234720210230T\"\n"
+                               "21131032000001234820210703T\",\"\n",
+                               "fixed"),
+                     VRS_OK);
+    assert_string_equal(got,
+                        "1 211310320000012345 given 2021-07-02 comirnaty FF3620 港区 P ocr\n"
+                        "3 211310320000012346" OK_TAIL "4 R111 接種日 0\n"
+                        "5 211310320000012348 given 2021-07-03 comirnaty FF3620 T\",\" P ocr\n");
+    layout = "vaccinated_on=19-26";
+    assert_int_equal(read_text("2\n", "fixed"), ERR_F005);
+    layout = "ocr_line=1-18";
+    char *text = malloc(6001);
+    assert_non_null(text);
+    memset(text, '2', 6000);
+    text[6000] = '\0';
+    assert_int_equal(read_text(text, "fixed"), ERR_F006);
+    free(text);
+    layout = "";
+}
+
+static void layouts(void **state) {
+    static const char *const bad[] = {"",
+                                      "lot",
+                                      "lot=1",
+                                      "lot=0-1",
+                                      "lot=2-1",
+                                      "x=1-2",
+                                      "lot=1-2,",
+                                      "lot=1-2;site=3-4",
+                                      "lot=1-257",
+                                      "lot=1-2,lot=3-4",
+                                      "lot=4096-4097",
+                                      "lot=-1-2"};
+    struct feed_fixed f;
+    const char *wrong = NULL;
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(feed_fixed_read(bad[i], &f, &wrong));
+    assert_true(feed_fixed_read("lot=1-256,ocr_line=1-18", &f, &wrong)); /* may overlap */
+    assert_int_equal(f.count, 2);
+    assert_int_equal(f.field[1].column, 0);
+    for (size_t i = 0; i < FEED_FIXED_FIELDS; i++)
+        assert_non_null(feed_fixed_names[i]);
+    assert_null(feed_fixed_names[FEED_FIXED_FIELDS]);
+}
+
 static void progress_text(void **state) {
     (void)state;
     char text[400];
@@ -204,6 +259,7 @@ int main(void) {
         cmocka_unit_test(lines),       cmocka_unit_test(lines_longer_than_any),
         cmocka_unit_test(csv_columns), cmocka_unit_test(csv_in_four_columns),
         cmocka_unit_test(csv_headers), cmocka_unit_test(progress_text),
+        cmocka_unit_test(fixed_width), cmocka_unit_test(layouts),
     };
     return cmocka_run_group_tests(tests, open_data, close_data);
 }
