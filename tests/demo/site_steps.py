@@ -170,7 +170,7 @@ class Site(Scene):
         visit = self.body(self.line(PHUONG, 1), product=None, lot=None, status="not_given")
         self.read("予診のみ: examined, no shot today", "recorded", visit)
         self.read("  she comes back in the afternoon and gets dose 1", "recorded",
-                  self.body(self.line(PHUONG, 1)))
+                  self.body(self.line(PHUONG, 1), confirmed_again=True))
         key, body = str(uuid.uuid4()), self.body(self.line(JIRO, 1))
         first = self.read("佐藤 二郎, dose 1", "recorded", body, key)
         again = self.post(self.tablet, body, key)
@@ -178,12 +178,13 @@ class Site(Scene):
                         f"receipt {short(again.receipt)}")
         self.read("  the key again with another lot", "idempotency_key_reused",
                   dict(body, lot="EY5422"), key, status=409)
-        twice = self.read("  read a second time, as a new reading", "duplicate", body)
+        self.read("  read a second time, as a new reading: a question first", "same_coupon_again", body, status=409)
+        twice = self.read("  confirmed by a person", "duplicate", dict(body, confirmed_again=True))
         self.show.equal("  which points at the dose that is there", short(first.json.get("dose_id")),
                         short(twice.json.get("dose_id")))
         self.read("佐藤 一郎, dose 1", "recorded", self.body(self.line(ICHIRO, 1)))
         self.conflict = self.read("  his coupon again, other product and lot", "conflict",
-                                  self.body(self.line(ICHIRO, 1), vaccine=SPIKEVAX))
+                                  self.body(self.line(ICHIRO, 1), vaccine=SPIKEVAX, confirmed_again=True))
         self.moved = self.read("山田 太郎 moved out on 2021-06-10", "recorded_for_review",
                                self.body(self.line(TARO, 1)))
         late = self.post(self.tablet, self.body(self.line(HANAKO, 2), "2021-06-29"))

