@@ -62,6 +62,7 @@ try {
   await q.getByRole("button", { name: "読み取りを続ける" }).click();
   ok(/解錠コードが違います/.test(await q.locator("[role=alert]", { hasText: "解錠" }).innerText()), "a wrong code opens nothing");
   await axe(q, "log-in without network");
+  if (process.env.VRS_SCREENS) await q.screenshot({ path: path.join(process.env.VRS_SCREENS, "15-unlock.png"), fullPage: true });
   await q.fill("#code", "kaijo-12345");
   await q.getByRole("button", { name: "読み取りを続ける" }).click();
   await q.waitForSelector("#line");
@@ -98,6 +99,7 @@ try {
   await r.getByRole("button", { name: "交代・終了" }).click();
   ok(await r.getByRole("button", { name: "終了して次の人に渡す" }).isDisabled(), "hand-over is blocked while one is unsent");
   await axe(r, "hand-over, blocked");
+  if (process.env.VRS_SCREENS) await r.screenshot({ path: path.join(process.env.VRS_SCREENS, "16-handover-blocked.png"), fullPage: true });
   await stack.do("restart", { name: "tablet-api" });
   await stack.do("control", { verb: "terminal.revoke", name: "tablet-2" });
   await until(async () => {

@@ -104,6 +104,41 @@ static void cancels_and_events_come_back(void **state) {
     assert_memory_equal(&e, &e2, sizeof e);
 }
 
+/* What a tablet sealed and what tablet-api read are told apart by their fields; the seal is bound to
+ * key and municipality. */
+static void relayed_readings_come_back(void **state) {
+    (void)state;
+    static const uint8_t sealed[] = {1, 2, 3};
+    struct line_relay r = {.sealed = sealed,
+                           .sealed_len = sizeof sealed,
+                           .key = "01234567-89ab-cdef-0123-456789abcdef",
+                           .terminal = "tablet-2",
+                           .staff = "site-2"};
+    struct line_relay r2;
+    struct line_dose d;
+    struct buffer other;
+    line_relay_encode(&r, &b);
+    assert_int_equal(line_relay_decode(b.data, b.len, &r2), VRS_OK);
+    assert_int_equal(r2.sealed_len, sizeof sealed);
+    assert_memory_equal(r2.sealed, sealed, sizeof sealed);
+    assert_string_equal(r2.key, r.key);
+    assert_string_equal(r2.terminal, "tablet-2");
+    assert_string_equal(r2.staff, "site-2");
+    assert_int_equal(line_dose_decode(b.data, b.len, &d), ERR_CORRUPT);
+    assert_int_equal(line_relay_decode(b.data, b.len - 1, &r2), ERR_CORRUPT);
+    buffer_clear(&b);
+    d = (struct line_dose){.ocr_line = "211310320001000007", .vaccinated_on = "2021-07-01"};
+    line_dose_encode(&d, &b);
+    assert_int_equal(line_relay_decode(b.data, b.len, &r2), ERR_CORRUPT);
+    buffer_init(&other, 256);
+    buffer_clear(&b);
+    line_relay_aad(r.key, "131032", &b);
+    line_relay_aad(r.key, "142051", &other);
+    assert_int_equal(b.len, other.len);
+    assert_memory_not_equal(b.data, other.data, b.len);
+    buffer_fini(&other);
+}
+
 static struct line_entry entry_of(uint64_t seq) {
     static const uint8_t sealed[] = "sealed bytes";
     return (struct line_entry){.seq = seq,
@@ -358,6 +393,7 @@ int main(void) {
         TEST(records_skip_what_they_do_not_know),
         TEST(a_dose_is_refused_when),
         TEST(cancels_and_events_come_back),
+        TEST(relayed_readings_come_back),
         TEST(a_pull_comes_back),
         TEST(outcomes_and_answers_come_back),
         TEST(proofs_are_bounded),

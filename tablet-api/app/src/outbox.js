@@ -11,7 +11,7 @@ import { encodeDose, relayAad, seal } from "./seal.js";
 import { change, day, state } from "./state.js";
 import { fromBase64, toBase64 } from "./wire.js";
 
-const RETRY_MS = [1000, 2000, 4000, 8000, 15000, 30000];
+const RETRY_MS = [1000, 2000, 4000, 8000];
 const OUTCOME_MS = 5000; // pending receipts are asked for so often
 const words = new Map(); // id → the posted dose: memory only
 let timer = 0, failures = 0, busy = false;

@@ -11,6 +11,7 @@ export async function loadApp() {
   if (app.ok && vaccines.ok) {
     change({ app: app.json, vaccines: vaccines.json.products, revoked: null });
     await db.setSetting("app", { app: app.json, vaccines: vaccines.json.products });
+    schedule(0);
     return true;
   }
   stopped(app);

@@ -59,7 +59,7 @@ function Done({ row }) {
     <li class="done">
       <p>{time(row.at)}　<span class="digits">{name}</span>　読み取り: {row.staff || "—"}</p>
       <p><Mark row={row} /></p>
-      {row.warnings?.map(w => <p class="help" key={w.code}>{w.detail}</p>)}
+      {row.outcome !== "cancelled" && row.warnings?.map(w => <p class="help" key={w.code}>{w.detail}</p>)}
       {s.session === "open" && row.outcome !== "cancelled" && !asking && <button onClick={() => setAsking(true)} aria-label={`${time(row.at)}の記録を取り消す`}>取り消す</button>}
       {asking && (
         <div class="card amber">
