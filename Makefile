@@ -215,10 +215,12 @@ format:
 format-check:
 	$(if $(C_FILES),@clang-format --dry-run -Werror $(C_FILES))
 
-# A stamp per source, newer than its object: what did not change is not read again.
+# A stamp per source, newer than its object: what did not change is not read again.  TIDY=all reads
+# the tests, too.
+TIDY_SRC = $(if $(TIDY),$(ALL_SRC),$(filter-out tests/%,$(ALL_SRC)))
 tidy:
 	@$(SUBMAKE) -k -O tidy-files
-tidy-files: $(ALL_SRC:%.c=$(BUILD)/tidy/%.ok)
+tidy-files: $(TIDY_SRC:%.c=$(BUILD)/tidy/%.ok)
 $(BUILD)/tidy/%.ok: %.c $(BUILD)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- $(BASE) 2>$@.err || { cat $@.err; exit 1; }
