@@ -102,7 +102,7 @@ exec unshare ${process.getuid() === 0 ? "-m" : "-rm"} sh -c 'mount --bind "${thi
       ? [`--use-file-for-fake-video-capture=${this.options.video}`] : [];
     this.context = await chromium.launchPersistentContext(path.join(this.home, "profile"), {
       executablePath: this.start, headless: true, viewport: { width: 1280, height: 800 }, locale: "ja-JP",
-      timezoneId: "Asia/Tokyo", env: { ...process.env, HOME: this.home, LANGUAGE: "ja" },
+      timezoneId: "Asia/Tokyo", env: { ...process.env, HOME: this.home, TMPDIR: this.home, LANGUAGE: "ja" },
       args: ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", ...video,
         "--disable-gpu", "--lang=ja", ...(this.options.args ?? [])],
       ...(this.options.context ?? {}),
