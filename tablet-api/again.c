@@ -83,3 +83,12 @@ bool again_asks(struct again *a, const char *terminal, const char *ocr_line,
     r->used = true;
     return false;
 }
+
+void again_forget(struct again *a, const char *terminal, const char *ocr_line,
+                  const uint8_t key_hash[CRYPTO_HASH_BYTES]) {
+    uint8_t name[CRYPTO_HASH_BYTES];
+    struct reading *r = slot_of(a, terminal, ocr_line, name);
+    if (r->used && memcmp(r->name, name, NAME_BYTES) == 0 &&
+        memcmp(r->key, key_hash, NAME_BYTES) == 0)
+        r->used = false;
+}

@@ -21,5 +21,8 @@ void again_close(struct again **a);
  * with.  The same key again is a repeated request, never a question. */
 bool again_asks(struct again *a, const char *terminal, const char *ocr_line,
                 const uint8_t key_hash[CRYPTO_HASH_BYTES], bool confirmed);
+/* It could not be stored: the next one is the first. */
+void again_forget(struct again *a, const char *terminal, const char *ocr_line,
+                  const uint8_t key_hash[CRYPTO_HASH_BYTES]);
 
 #endif

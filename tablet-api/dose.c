@@ -52,10 +52,12 @@ static void reply(struct http_request *rq, const struct inbox_found *f, bool clo
 static void dose_answered(struct posting *p) {
     struct http_request *rq = p->owner;
     const struct inbox_found *f = &p->put.found;
-    if (p->put.job.err != VRS_OK)
+    if (p->put.job.err != VRS_OK) {
+        posting_forget(http_arg(rq), p);
         http_problem(rq, p->put.job.err, NULL, NULL);
-    else
+    } else {
         reply(rq, f, p->clock_warning, NULL, receipt_status(f));
+    }
     posting_free(p);
 }
 

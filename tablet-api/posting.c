@@ -47,7 +47,12 @@ void posting_free(struct posting *p) {
     free(p);
 }
 
-bool posting_asks(const struct tablet *t, const struct intake *in, const struct posting *p) {
+bool posting_asks(const struct tablet *t, const struct intake *in, struct posting *p) {
+    copy(p->ocr_line, sizeof p->ocr_line, in->dose.ocr_line);
     return again_asks(t->again, p->put.terminal, in->dose.ocr_line, p->put.key_hash,
                       in->confirmed_again);
+}
+
+void posting_forget(const struct tablet *t, const struct posting *p) {
+    again_forget(t->again, p->put.terminal, p->ocr_line, p->put.key_hash);
 }

@@ -19,6 +19,8 @@ struct posting *posting_of_dose(struct intake *in, const char *key, const char *
 void posting_free(struct posting *p);
 /* Is this a question rather than a dose: the same 18 digits from the same terminal within seconds,
  * under another key and not confirmed by a person? */
-bool posting_asks(const struct tablet *t, const struct intake *in, const struct posting *p);
+bool posting_asks(const struct tablet *t, const struct intake *in, struct posting *p);
+/* It was not stored, or nobody knows: the same 18 digits are no question. */
+void posting_forget(const struct tablet *t, const struct posting *p);
 
 #endif

@@ -168,10 +168,12 @@ static void answered(struct posting *p) {
     struct reader_conn *c = post->conn;
     struct buffer b;
     buffer_init(&b, ANSWER_MAX);
-    if (p->put.job.err != VRS_OK)
+    if (p->put.job.err != VRS_OK) {
+        posting_forget(c->line->tablet, p);
         reader_text_error(post->sequence, p->put.job.err, NULL, &b);
-    else
+    } else {
         reader_text_receipt(post->sequence, &p->put.found, p->clock_warning, &b);
+    }
     say(c, &b);
     buffer_fini(&b);
     posting_free(p);

@@ -18,6 +18,7 @@ struct posting {
     /* Called once, on the loop; the posting is the caller's again. */
     void (*answered)(struct posting *p);
     void *owner;
+    char ocr_line[19];  /* of a reading that may be asked about again */
     bool clock_warning; /* the terminal's clock: told at once, also while pending */
     /* --- of receipt.c --- */
     struct receipts *receipts;

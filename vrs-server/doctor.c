@@ -116,10 +116,13 @@ static enum vrs_err see_dose(struct claim *c, void *arg) {
 static struct civil_date earliest(const struct vaccine_list *vaccines, const char *product,
                                   const struct doses *d, int next) {
     const struct vaccine *v = vaccine_find(vaccines, product);
-    int days = d->count > 0 && next > 0 && v != NULL
-                   ? vaccine_min_days(vaccines, v, next, clock_today_jst())
-                   : -1;
-    return days >= 0 ? (struct civil_date){d->last_on.days + days} : PERSON_NO_DATE;
+    struct civil_date on = PERSON_NO_DATE;
+    int days = -1;
+    if (d->count > 0 && next > 0 && v != NULL)
+        days = vaccine_min_days(vaccines, v, next, clock_today_jst());
+    if (days >= 0)
+        on.days = d->last_on.days + days;
+    return on;
 }
 
 enum vrs_err pre_shot_look(struct partition *p, const struct vaccine_list *vaccines,

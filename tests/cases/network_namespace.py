@@ -25,7 +25,7 @@ import stack as stack_module
 RULES = os.path.join(ROOT, "deploy", "nftables")
 OUTSIDE, OUTSIDE_LINE, INSIDE_LINE, INSIDE = "10.91.0.1", "10.92.0.1", "10.92.0.2", "10.93.0.1"
 TABLETS, CLERKS = "10.91.0.2", "10.93.0.2"
-TERMINALS, PUBLIC, LINE, LGWAN, DECOY = 8443, 8444, 8445, 9443, 5432
+TERMINALS, PUBLIC, LINE, READER, LGWAN, DECOY = 8443, 8444, 8445, 8446, 9443, 5432
 CLONE_NEWNET = 0x40000000
 BATCH = 2048  # connections tried at once
 libc = ctypes.CDLL(None, use_errno=True)
@@ -103,13 +103,13 @@ class Spread(stack_module.Stack):
         common = {"forbidden_addresses": INSIDE, "admin_address": "127.0.0.1"}
         super().__init__(home, build=BUILD, count=0, say=lambda text: None, overrides={
             "tablet-api": {**common, "terminals_address": OUTSIDE, "public_address": OUTSIDE,
-                           "line_address": OUTSIDE_LINE},
+                           "line_address": OUTSIDE_LINE, "reader_address": OUTSIDE},
             "vrs-server": {"forbidden_addresses": f"{OUTSIDE} {OUTSIDE_LINE}",
                            "admin_address": "127.0.0.1", "lgwan_address": INSIDE,
                            "line_url": f"https://{OUTSIDE_LINE}:{LINE}"}})
         self.net = net
-        self.ports = {"terminals": TERMINALS, "public": PUBLIC, "line": LINE, "lgwan": LGWAN,
-                      "tablet_admin": 9100, "inside_admin": 9100}
+        self.ports = {"terminals": TERMINALS, "public": PUBLIC, "line": LINE, "reader": READER,
+                      "lgwan": LGWAN, "tablet_admin": 9100, "inside_admin": 9100}
 
     def make_files(self):
         self.vrsctl("init", self.home, f"server={OUTSIDE},{OUTSIDE_LINE}", f"inside={INSIDE}")
@@ -202,7 +202,7 @@ def prove(net, home):
                 "OUTSIDE_PUBLIC": OUTSIDE, "OUTSIDE_LINE": OUTSIDE_LINE,
                 "INSIDE_LINE": INSIDE_LINE, "INSIDE_LGWAN": INSIDE, "LGWAN_NET": "10.93.0.0/24",
                 "ADMIN_NET": "10.94.0.0/24", "NTP_SERVERS": "{ 10.94.0.5 }",
-                "ALERT_RECEIVER": "10.94.0.6", "TERMINALS_PORT": TERMINALS,
+                "ALERT_RECEIVER": "10.94.0.6", "TERMINALS_PORT": TERMINALS, "READER_PORT": READER,
                 "PUBLIC_PORT": PUBLIC, "LINE_PORT": LINE, "LGWAN_PORT": LGWAN,
                 "WEBHOOK_PORT": 443}.items():
             f.write(f"define {name} = {value}\n")
@@ -216,7 +216,7 @@ def prove(net, home):
            "N4 control: without the rules other ports answer, and the line from the Internet")
         net.rules("outside", "outside.nft", home)
         net.rules("inside", "inside.nft", home)
-        looks = (("tablets", OUTSIDE, {TERMINALS, PUBLIC}), ("inside", OUTSIDE_LINE, {LINE}),
+        looks = (("tablets", OUTSIDE, {TERMINALS, PUBLIC, READER}), ("inside", OUTSIDE_LINE, {LINE}),
                  ("clerks", INSIDE, {LGWAN}), ("tablets", OUTSIDE_LINE, set()),
                  ("outside", INSIDE_LINE, set()))
         with concurrent.futures.ThreadPoolExecutor(len(looks)) as pool:

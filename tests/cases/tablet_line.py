@@ -180,7 +180,7 @@ def listening(pid):
 
 def admin(stack):
     p = stack.ports
-    want = {"tablet-api": {("127.0.0.1", p[n]) for n in ("terminals", "public", "line",
+    want = {"tablet-api": {("127.0.0.1", p[n]) for n in ("terminals", "public", "line", "reader",
                                                            "tablet_admin")},
             "vrs-server": {("127.0.0.2", p[n]) for n in ("lgwan", "inside_admin")},
             "vrs-number": set()}

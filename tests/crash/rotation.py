@@ -153,7 +153,8 @@ class Load:
             turn += 2
             body = {"ocr_line": residents.ocr_line(MINATO, row["接種券番号"], number),
                     "status": "given", "vaccinated_on": "2021-07-01", "product": "comirnaty",
-                    "lot": "FF3620", "site": "試験会場", "read_by": "ocr"}
+                    "lot": "FF3620", "site": "試験会場", "read_by": "ocr",
+                    "confirmed_again": True}  # in turn, again and again
             a, _ = self.tablet.ask("POST", "/v1/doses", body, key=str(uuid.uuid4()))
             good = a is not None and a.status in (201, 202)
             self.note("post", good, a)
