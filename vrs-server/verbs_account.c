@@ -64,9 +64,42 @@ enum vrs_err verb_user_approve(struct control_call *c, struct partition *registr
     return e;
 }
 
+struct others {
+    const struct account *one;
+    char today[11];
+    bool any;
+};
+
+static bool approves(const struct account *a) {
+    right_mask rights;
+    return a->state == ACCOUNT_ACTIVE && right_mask_parse(a->rights, &rights) &&
+           (rights >> RIGHT_APPROVE_USER & 1) != 0;
+}
+
+static enum vrs_err see_other(struct account *a, void *arg) {
+    struct others *o = arg;
+    o->any |= approves(a) && strcmp(a->user, o->one->user) != 0 &&
+              strcmp(a->municipality, o->one->municipality) == 0 &&
+              strcmp(a->valid_until, o->today) >= 0;
+    return VRS_OK;
+}
+
+/* The last living approver of a municipality is not the operator's to end: vrsctl could then approve
+ * whomever it likes there (rule 10). */
+static enum vrs_err may_disable(const struct account *a, struct partition *registry) {
+    struct others o = {.one = a};
+    if (a->municipality[0] == '\0' || !approves(a))
+        return VRS_OK;
+    clock_format_date(clock_today_jst(), o.today);
+    enum vrs_err e = account_walk(registry, see_other, &o);
+    return e == VRS_OK && !o.any ? ERR_APPROVAL_REQUIRED : e;
+}
+
 enum vrs_err verb_user_disable(struct control_call *c, struct partition *registry) {
     struct account a;
     enum vrs_err e = account_get(registry, control_text(c, "user_id"), &a);
+    if (e == VRS_OK)
+        e = may_disable(&a, registry);
     a.state = ACCOUNT_DISABLED;
     if (e == VRS_OK)
         e = account_put(registry, &a);

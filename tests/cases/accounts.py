@@ -230,6 +230,12 @@ def no_way_around(people):
     except stack_module.StackError as e:
         ok("forbidden" in str(e), "C47 vrsctl, too, wants two persons", e)
     stack.command("user.approve", application_id=a["application_id"], by="operator-b")
+    try:
+        stack.command("user.disable", user_id="aogashima-chief", by="operator-a")
+        ended = True
+    except stack_module.StackError as e:
+        ended = "approval_required" not in str(e)
+    ok(not ended, "C22 the operator cannot end the last approver and begin anew")
     ok(any(u["user_id"] == "aogashima-chief" for u in stack.command("user.list")["users"]),
        "C22 control: where there is none, the first approver is made by two operators")
 
