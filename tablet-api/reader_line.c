@@ -548,8 +548,10 @@ void reader_line_stop(struct reader_line *r) {
     if (r->timer != NULL)
         event_free(r->timer);
     r->timer = NULL;
-    while (!TAILQ_EMPTY(&r->conns))
-        conn_end(TAILQ_FIRST(&r->conns));
+    for (struct reader_conn *c = TAILQ_FIRST(&r->conns), *next; c != NULL; c = next) {
+        next = TAILQ_NEXT(c, link);
+        conn_end(c);
+    }
 }
 
 void reader_line_close(struct reader_line **r) {

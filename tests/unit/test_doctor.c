@@ -92,6 +92,7 @@ static void doubts(void **state) {
     (void)state;
     r.confidence[12] = 20;
     size_t n = doctor_candidates(table, &r, "131032", 1, list, DOCTOR_LOOKUPS);
+    assert_true(n > 0);
     assert_int_equal(list[0].line[12] == '4' || list[0].line[12] == '7', true);
     memset(r.second, ' ', DOCTOR_DIGITS);
     r.second[15] = '2'; /* in no table */
