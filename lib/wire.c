@@ -108,3 +108,27 @@ bool wire_str(const struct wire_field *f, char *out, size_t cap) {
     out[f->len] = '\0';
     return true;
 }
+
+enum vrs_err wire_each_once(const void *data, size_t len,
+                            bool (*take)(const struct wire_field *f, void *arg), void *arg,
+                            uint32_t *seen) {
+    struct wire_reader reader;
+    struct wire_field f;
+    bool more;
+    *seen = 0;
+    wire_open(&reader, data, len);
+    for (;;) {
+        if (wire_next(&reader, &f, &more) != VRS_OK)
+            return ERR_PROTOCOL;
+        if (!more)
+            return VRS_OK;
+        if (f.tag >= 32 || (*seen & WIRE_BIT(f.tag)) != 0 || !take(&f, arg))
+            return ERR_PROTOCOL;
+        *seen |= WIRE_BIT(f.tag);
+    }
+}
+
+bool wire_fits(uint32_t seen, const struct wire_shape *shape) {
+    return (seen & shape->needed) == shape->needed &&
+           (seen & ~(shape->needed | shape->optional)) == 0;
+}

@@ -45,4 +45,16 @@ VRS_CHECK bool wire_u64(const struct wire_field *f, uint64_t *out);
 VRS_CHECK bool wire_fixed(const struct wire_field *f, void *out, size_t n);
 VRS_CHECK bool wire_str(const struct wire_field *f, char *out, size_t cap);
 
+/* A message between processes is read strictly: every tag (below 32) once, none unknown. */
+#define WIRE_BIT(tag) (UINT32_C(1) << (tag))
+struct wire_shape {
+    uint32_t needed, optional; /* WIRE_BITs */
+};
+/* Hands each field to `take`, which answers false when it does not know or like it; *seen: the tags
+ * that were there.  ERR_PROTOCOL: no sequence of fields, a tag twice, one that was not taken. */
+VRS_CHECK enum vrs_err wire_each_once(const void *data, size_t len,
+                                      bool (*take)(const struct wire_field *f, void *arg),
+                                      void *arg, uint32_t *seen);
+VRS_CHECK bool wire_fits(uint32_t seen, const struct wire_shape *shape);
+
 #endif

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t len;
     while (local_message_length(data, size, NUMBER_MAX_MESSAGE, &len) == VRS_OK && len > 0) {
         if (number_request_read(&r, data + LOCAL_HEAD_BYTES, len) == VRS_OK) {
-            must(r.verb >= NUMBER_PUT && r.verb <= NUMBER_STATUS);
+            must(r.verb >= NUMBER_PUT && r.verb <= NUMBER_CARRY_IN);
             must(strlen(r.municipality) == (r.verb == NUMBER_STATUS ? 0 : 6));
             must(strlen(r.user) <= NUMBER_MAX_USER && strlen(r.name) <= NUMBER_MAX_NAME);
             answer(&r);

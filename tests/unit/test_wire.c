@@ -140,6 +140,42 @@ static void a_full_buffer_fails_for_good(void **state) {
     buffer_fini(&b);
 }
 
+static bool take_low_tags(const struct wire_field *f, void *arg) {
+    (*(unsigned *)arg)++;
+    return f->tag < 5;
+}
+
+static void a_strict_message_has_every_tag_once(void **state) {
+    static const struct wire_shape shape = {WIRE_BIT(1) | WIRE_BIT(2), WIRE_BIT(3)};
+    static const struct {
+        uint8_t tags[4];
+        enum vrs_err err;
+        bool fits;
+    } cases[] = {
+        {{1, 2}, VRS_OK, true},
+        {{3, 2, 1}, VRS_OK, true},
+        {{1, 3}, VRS_OK, false},
+        {{1, 2, 4}, VRS_OK, false},
+        {{0}, VRS_OK, false},
+        {{1, 2, 1}, ERR_PROTOCOL, false},
+        {{1, 2, 5}, ERR_PROTOCOL, false},
+        {{1, 2, 33}, ERR_PROTOCOL, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buffer b;
+        uint32_t seen;
+        unsigned taken = 0;
+        buffer_init(&b, 256);
+        for (size_t j = 0; j < 4 && cases[i].tags[j] != 0; j++)
+            wire_put_u64(&b, cases[i].tags[j], j);
+        assert_int_equal(wire_each_once(b.data, b.len, take_low_tags, &taken, &seen), cases[i].err);
+        if (cases[i].err == VRS_OK)
+            assert_int_equal(wire_fits(seen, &shape), cases[i].fits);
+        buffer_fini(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_come_back),
@@ -147,6 +183,7 @@ int main(void) {
         cmocka_unit_test(mutations_stay_inside),
         cmocka_unit_test(a_str_holds_no_nul),
         cmocka_unit_test(a_full_buffer_fails_for_good),
+        cmocka_unit_test(a_strict_message_has_every_tag_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,14 +6,12 @@
 #include "lib/secret.h"
 #include "lib/wire.h"
 
-#define BIT(tag) (1U << (tag))
+#define BIT(tag) WIRE_BIT(tag)
 #define ALWAYS (BIT(NUMBER_T_VERB) | BIT(NUMBER_T_ID))
 #define WHY (BIT(NUMBER_T_RIGHT) | BIT(NUMBER_T_PURPOSE) | BIT(NUMBER_T_USER))
 
 /* Fields of each verb beside ALWAYS.  A missing right or purpose is answered, not fatal. */
-static const struct {
-    unsigned needed, optional;
-} shapes[] = {
+static const struct wire_shape shapes[] = {
     [NUMBER_PUT] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_ROW) | BIT(NUMBER_T_NUMBER), WHY},
     [NUMBER_MATCH] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NUMBER), WHY},
     [NUMBER_REVEAL] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_ROW), WHY},
@@ -32,7 +30,8 @@ static const struct {
     [NUMBER_ROTATE] = {BIT(NUMBER_T_MUNICIPALITY) | BIT(NUMBER_T_NAME), BIT(NUMBER_T_USER)},
 };
 
-static bool take(struct number_request *r, const struct wire_field *f) {
+static bool take(const struct wire_field *f, void *arg) {
+    struct number_request *r = arg;
     uint64_t verb;
     switch (f->tag) {
     case NUMBER_T_VERB:
@@ -67,29 +66,15 @@ static bool take(struct number_request *r, const struct wire_field *f) {
 }
 
 enum vrs_err number_request_read(struct number_request *r, const uint8_t *p, size_t n) {
-    struct wire_reader reader;
-    struct wire_field f;
-    unsigned seen = 0;
-    bool more;
+    uint32_t seen;
     memset(r, 0, sizeof *r);
     buffer_init(&r->fields, NUMBER_MAX_MESSAGE);
     buffer_init(&r->text, NUMBER_MAX_MESSAGE);
-    wire_open(&reader, p, n);
-    for (;;) {
-        if (wire_next(&reader, &f, &more) != VRS_OK)
-            return ERR_PROTOCOL;
-        if (!more)
-            break;
-        if (f.tag > NUMBER_T_TEXT || f.tag == NUMBER_T_ERR || (seen & BIT(f.tag)) != 0 ||
-            !take(r, &f))
-            return ERR_PROTOCOL;
-        seen |= BIT(f.tag);
-    }
+    if (wire_each_once(p, n, take, r, &seen) != VRS_OK)
+        return ERR_PROTOCOL;
     if ((seen & ALWAYS) != ALWAYS)
         return ERR_PROTOCOL;
-    seen &= ~ALWAYS;
-    unsigned needed = shapes[r->verb].needed;
-    if ((seen & needed) != needed || (seen & ~(needed | shapes[r->verb].optional)) != 0)
+    if (!wire_fits(seen & ~ALWAYS, &shapes[r->verb]))
         return ERR_PROTOCOL;
     return VRS_OK;
 }

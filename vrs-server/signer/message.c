@@ -6,12 +6,10 @@
 #include "lib/secret.h"
 #include "lib/wire.h"
 
-#define BIT(tag) (1U << (tag))
+#define BIT(tag) WIRE_BIT(tag)
 
 /* Fields of each verb. */
-static const struct {
-    unsigned needed, optional;
-} shapes[] = {
+static const struct wire_shape shapes[] = {
     [SIGNER_HEAD] = {BIT(SIGNER_T_MUNICIPALITY) | BIT(SIGNER_T_EPOCH) | BIT(SIGNER_T_SIZE) |
                          BIT(SIGNER_T_ROOT),
                      0},
@@ -23,7 +21,8 @@ static const struct {
     [SIGNER_STATUS] = {0, 0},
 };
 
-static bool take(struct signer_request *r, const struct wire_field *f) {
+static bool take(const struct wire_field *f, void *arg) {
+    struct signer_request *r = arg;
     uint64_t u;
     switch (f->tag) {
     case SIGNER_T_VERB:
@@ -61,28 +60,15 @@ static bool take(struct signer_request *r, const struct wire_field *f) {
 }
 
 enum vrs_err signer_request_read(struct signer_request *r, const uint8_t *p, size_t n) {
-    struct wire_reader reader;
-    struct wire_field f;
-    unsigned seen = 0;
-    bool more;
+    uint32_t seen;
     memset(r, 0, sizeof *r);
     buffer_init(&r->text, SIGNER_MAX_TEXT);
     buffer_init(&r->fields, SIGNER_MAX_TEXT);
-    wire_open(&reader, p, n);
-    for (;;) {
-        if (wire_next(&reader, &f, &more) != VRS_OK)
-            return ERR_PROTOCOL;
-        if (!more)
-            break;
-        if (f.tag > SIGNER_T_NOT_AFTER_MS || (seen & BIT(f.tag)) != 0 || !take(r, &f))
-            return ERR_PROTOCOL;
-        seen |= BIT(f.tag);
-    }
+    if (wire_each_once(p, n, take, r, &seen) != VRS_OK)
+        return ERR_PROTOCOL;
     if ((seen & BIT(SIGNER_T_VERB)) == 0)
         return ERR_PROTOCOL;
-    seen &= ~BIT(SIGNER_T_VERB);
-    unsigned needed = shapes[r->verb].needed;
-    if ((seen & needed) != needed || (seen & ~(needed | shapes[r->verb].optional)) != 0 ||
+    if (!wire_fits(seen & ~BIT(SIGNER_T_VERB), &shapes[r->verb]) ||
         (r->verb == SIGNER_CERT && r->text.len > SIGNER_MAX_REQUEST))
         return ERR_PROTOCOL;
     memcpy(r->head.municipality, r->municipality, sizeof r->head.municipality);
