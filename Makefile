@@ -54,11 +54,13 @@ TESTLIB := $(BUILD)/libtest.a
 
 tablet-api_SRC := $(call src,tablet-api/*.c)
 tablet-api_LIB := $(OCR) $(VRS)
-vrs-server_SRC := $(call src,vrs-server/*.c vrs-server/number/client.c vrs-server/signer/client.c)
+# Folders by subject; number, signer and vrsctl are programs of their own.
+vrs-server_SRC := $(call src,vrs-server/*.c) $(filter-out vrs-server/number/% vrs-server/signer/% \
+  vrs-server/vrsctl/%,$(call src,vrs-server/*/*.c)) vrs-server/number/client.c vrs-server/signer/client.c
 # line.c is what both ends of the line say.
 vrs-server_SRC += $(if $(vrs-server_SRC),$(wildcard tablet-api/line.c))
 vrs-server_LIB := $(PARTITIONS) $(OCR) $(VRS)
-vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c) vrs-server/allow_list.c
+vrsctl_SRC := $(call src,vrs-server/vrsctl/*.c) vrs-server/inquiries/allow_list.c
 vrsctl_LIB := $(PARTITIONS) $(OCR) $(VRS)
 vrs-number_SRC := $(filter-out vrs-server/number/client.c,$(call src,vrs-server/number/*.c))
 vrs-number_LIB := $(PARTITIONS) $(OCR) $(VRS)

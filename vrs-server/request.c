@@ -10,9 +10,9 @@
 #include "partitions/claim.h"
 #include "partitions/exchange.h"
 #include "partitions/person.h"
-#include "vrs-server/line_out.h"
-#include "vrs-server/refusals.h"
-#include "vrs-server/watch.h"
+#include "vrs-server/alerts/watch.h"
+#include "vrs-server/doses/line_out.h"
+#include "vrs-server/log/refusals.h"
 
 const struct record_id inside_everybody = {.bytes = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,

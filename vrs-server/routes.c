@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#include "vrs-server/checkpoint.h"
+#include "vrs-server/accounts/login.h"
 #include "vrs-server/handlers.h"
-#include "vrs-server/login.h"
+#include "vrs-server/log/checkpoint.h"
 #include "vrs-server/request.h"
 #include "vrs-server/session.h"
 

@@ -12,8 +12,8 @@
 #include "ocr-ingest/vaccine.h"
 #include "partitions/keyring.h"
 #include "partitions/pool.h"
+#include "vrs-server/doses/rules.h"
 #include "vrs-server/number/number.h"
-#include "vrs-server/rules.h"
 #include "vrs-server/signer/signer.h"
 
 struct allow_guard;

@@ -9,14 +9,14 @@
 #include "lib/crypto.h"
 #include "lib/log.h"
 #include "lib/tls.h"
+#include "vrs-server/accounts/login.h"
+#include "vrs-server/accounts/logins.h"
 #include "vrs-server/handlers.h"
-#include "vrs-server/login.h"
-#include "vrs-server/logins.h"
-#include "vrs-server/policy.h"
+#include "vrs-server/inquiries/policy.h"
 #include "vrs-server/request.h"
 #include "vrs-server/routes.h"
 #include "vrs-server/setting.h"
-#include "vrs-server/terminal_list.h"
+#include "vrs-server/terminals/terminal_list.h"
 
 enum {
     MAX_SESSIONS = 20000,

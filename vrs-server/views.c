@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vrs-server/allow_list.h"
+#include "vrs-server/inquiries/allow_list.h"
 
 const char *claim_state_name(enum claim_state s) {
     switch (s) {

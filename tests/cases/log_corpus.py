@@ -17,7 +17,7 @@ AUDITED = "000000"  # the registry
 
 
 def acts():
-    """{act: kind} of vrs-server/act.c."""
+    """{act: kind} of vrs-server/log/act.c."""
     with open(os.path.join(ROOT, "vrs-server", "act.c"), encoding="utf-8") as f:
         return dict(re.findall(r'\{"([^"]+)", (ACT_\w+), "', f.read()))
 

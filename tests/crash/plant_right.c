@@ -1,11 +1,11 @@
-// needs: vrs-server/account.c vrs-server/right.c
+// needs: vrs-server/accounts/account.c vrs-server/right.c
 /* plant_right STATE_DIR KEK_DIR USER RIGHTS: writes rights into a stored account of a stopped
  * vrs-server, whatever they are — what a newer program or a mistaken restore could leave. */
 #include <stdio.h>
 #include <string.h>
 
 #include "partitions/key_file.h"
-#include "vrs-server/account.h"
+#include "vrs-server/accounts/account.h"
 
 int main(int argc, char **argv) {
     struct keyring *keys = NULL;

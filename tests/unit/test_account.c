@@ -1,4 +1,4 @@
-// needs: vrs-server/account.c vrs-server/right.c
+// needs: vrs-server/accounts/account.c vrs-server/right.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include "lib/clock.h"
 #include "partitions/fields.h"
 #include "tests/lib/room.h"
-#include "vrs-server/account.h"
+#include "vrs-server/accounts/account.h"
 
 static struct municipality_list *towns;
 

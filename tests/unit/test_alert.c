@@ -1,4 +1,4 @@
-// needs: vrs-server/alert.c vrs-server/alert_out.c vrs-server/alert_rules.c
+// needs: vrs-server/alerts/alert.c vrs-server/alerts/alert_out.c vrs-server/alerts/alert_rules.c
 /* Alerts: the rules file, counting and quiet time with a clock of one's own, and the way out — a
  * receiver that fails, an end in between, and everything told once. */
 #include <event2/event.h>
@@ -19,8 +19,8 @@
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "tests/lib/stand.h"
-#include "vrs-server/alert.h"
-#include "vrs-server/alert_rules.h"
+#include "vrs-server/alerts/alert.h"
+#include "vrs-server/alerts/alert_rules.h"
 
 enum { PATIENCE_MS = 15000 };
 

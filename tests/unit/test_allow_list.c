@@ -1,4 +1,4 @@
-// needs: vrs-server/allow_list.c
+// needs: vrs-server/inquiries/allow_list.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "vrs-server/allow_list.h"
+#include "vrs-server/inquiries/allow_list.h"
 
 #define ROW(asker, provider, from, to, items)                                                      \
     "{\"business\":\"transfer_in\",\"asker\":\"" asker "\",\"provider\":\"" provider               \

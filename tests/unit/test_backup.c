@@ -1,4 +1,4 @@
-// needs: vrs-server/backup.c
+// needs: vrs-server/operation/backup.c
 /* Where backups may stand (C129, C130), and that what was written is what is there. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/stand.h"
-#include "vrs-server/backup.h"
+#include "vrs-server/operation/backup.h"
 
 static struct stand stand;
 static struct vrs_fault fault;

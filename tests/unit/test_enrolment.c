@@ -1,4 +1,4 @@
-// needs: vrs-server/enrolment.c vrs-server/terminal.c vrs-server/right.c
+// needs: vrs-server/terminals/enrolment.c vrs-server/terminals/terminal.c vrs-server/right.c
 /* Codes, enrolment and renewal in a registry, with a signer that signs anything. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include "lib/clock.h"
 #include "lib/pki.h"
 #include "tests/lib/room.h"
-#include "vrs-server/enrolment.h"
+#include "vrs-server/terminals/enrolment.h"
 
 static char folder[64];
 static unsigned signed_count;

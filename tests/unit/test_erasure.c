@@ -1,4 +1,4 @@
-// needs: vrs-server/tombstone.c
+// needs: vrs-server/keeping/tombstone.c
 /* Erasing: what goes, what stays, and that not even sealed bytes are left in the file. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #include "partitions/person.h"
 #include "partitions/scrub.h"
 #include "tests/lib/room.h"
-#include "vrs-server/tombstone.h"
+#include "vrs-server/keeping/tombstone.h"
 
 enum { PEOPLE = 400 };
 

@@ -1,4 +1,4 @@
-// needs: vrs-server/import_store.c -Wl,--wrap=clock_now_ms
+// needs: vrs-server/residents/import_store.c -Wl,--wrap=clock_now_ms
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include "partitions/access_log.h"
 #include "partitions/exchange.h"
 #include "tests/lib/room.h"
-#include "vrs-server/import_store.h"
+#include "vrs-server/residents/import_store.h"
 
 static const int64_t day_ms = 86400000;
 static int64_t now_ms;

@@ -1,4 +1,4 @@
-// needs: vrs-server/log_filter.c vrs-server/change.c vrs-server/near.c vrs-server/act.c -Wl,--wrap=http_query
+// needs: vrs-server/log/log_filter.c vrs-server/log/change.c vrs-server/log/near.c vrs-server/log/act.c -Wl,--wrap=http_query
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "tests/lib/room.h"
-#include "vrs-server/act.h"
-#include "vrs-server/change.h"
-#include "vrs-server/log_filter.h"
-#include "vrs-server/near.h"
+#include "vrs-server/log/act.h"
+#include "vrs-server/log/change.h"
+#include "vrs-server/log/log_filter.h"
+#include "vrs-server/log/near.h"
 
 /* The query of the request that is tested: pairs of name and value, NULL at the end. */
 static const char *const *query;

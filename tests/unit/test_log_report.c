@@ -1,4 +1,4 @@
-// needs: vrs-server/log_report.c vrs-server/log_rule.c
+// needs: vrs-server/log/log_report.c vrs-server/log/log_rule.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "vrs-server/log_report.h"
+#include "vrs-server/log/log_report.h"
 
 enum { MINUTE = 60000, HOUR = 60 * MINUTE, DAY = 24 * HOUR, MOST = 64 };
 

@@ -1,4 +1,4 @@
-// needs: vrs-server/migration.c
+// needs: vrs-server/operation/migration.c
 /* C131: the file in which a municipality goes to another system.  What the case on daemons cannot
  * make: a file that was changed by somebody who can sign. */
 #include <setjmp.h>
@@ -15,7 +15,7 @@
 #include "lib/json.h"
 #include "lib/wire.h"
 #include "tests/lib/stand.h"
-#include "vrs-server/migration.h"
+#include "vrs-server/operation/migration.h"
 
 enum { PIECES = 4, PIECE = 1000, KEY_ID = 8, SIGNATURE_FIELD = 5 + 64 };
 

@@ -1,4 +1,4 @@
-// needs: vrs-server/password_rule.c
+// needs: vrs-server/accounts/password_rule.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "vrs-server/password_rule.h"
+#include "vrs-server/accounts/password_rule.h"
 
 static struct password_rules *rules;
 static const struct municipality minato = {

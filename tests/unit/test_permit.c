@@ -1,4 +1,4 @@
-// needs: vrs-server/permit.c
+// needs: vrs-server/inquiries/permit.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "vrs-server/permit.h"
+#include "vrs-server/inquiries/permit.h"
 
 static struct permits *permits;
 static const struct permit_terms terms = {.asker = "462012",

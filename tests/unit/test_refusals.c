@@ -1,4 +1,4 @@
-// needs: vrs-server/refusals.c -Wl,--wrap=clock_mono_ms -Wl,--wrap=pool_submit
+// needs: vrs-server/log/refusals.c -Wl,--wrap=clock_mono_ms -Wl,--wrap=pool_submit
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 #include "partitions/access_log.h"
 #include "tests/lib/room.h"
-#include "vrs-server/refusals.h"
+#include "vrs-server/log/refusals.h"
 
 enum { WINDOW_MS = 300000 };
 

@@ -1,4 +1,4 @@
-// needs: vrs-server/rules.c
+// needs: vrs-server/doses/rules.c
 /* Each suspect rule fires for its reason and stays silent for an ordinary dose. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include <unistd.h>
 
-#include "vrs-server/rules.h"
+#include "vrs-server/doses/rules.h"
 
 static struct rule_list *rules;
 static struct vaccine_list *vaccines;

@@ -1,4 +1,4 @@
-// needs: vrs-server/totp.c
+// needs: vrs-server/accounts/totp.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "vrs-server/totp.h"
+#include "vrs-server/accounts/totp.h"
 
 /* RFC 6238 appendix B (SHA-1; there with 8 digits, of which these are the last 6). */
 static void test_published_vectors(void **state) {

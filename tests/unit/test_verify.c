@@ -1,5 +1,5 @@
 // needs: vrs-verify/log.c vrs-verify/input.c vrs-verify/receipt.c
-// needs: vrs-server/log_lines.c
+// needs: vrs-server/log/log_lines.c
 /* C78, S3: the export of a log and the program that checks it, against each other. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 #include "lib/clock.h"
 #include "partitions/log_tree.h"
 #include "tests/lib/room.h"
-#include "vrs-server/log_lines.h"
+#include "vrs-server/log/log_lines.h"
 #include "vrs-verify/verify.h"
 
 enum { LINES_MAX = 2000 };

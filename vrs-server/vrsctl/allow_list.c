@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "vrs-server/allow_list.h"
+#include "vrs-server/inquiries/allow_list.h"
 #include "vrs-server/vrsctl/vrsctl.h"
 
 static bool read_key(const char *path, struct secret_key *out) {

@@ -1,0 +1,783 @@
+#include "vrs-server/doses/line_out.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/crypto.h"
+#include "lib/json.h"
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "lib/text.h"
+#include "ocr-ingest/line.h"
+#include "partitions/exchange.h"
+#include "tablet-api/line.h"
+#include "vrs-server/accounts/snapshot.h"
+#include "vrs-server/alerts/alert.h"
+#include "vrs-server/alerts/watch.h"
+#include "vrs-server/doses/apply.h"
+#include "vrs-server/doses/line_outcomes.h"
+#include "vrs-server/doses/prove.h"
+#include "vrs-server/keeping/tombstone.h"
+#include "vrs-server/log/act.h"
+#include "vrs-server/log/checkpoint.h"
+#include "vrs-server/terminals/line_queries.h"
+#include "vrs-server/terminals/terminal_list.h"
+
+/* Invariants:
+ *  L1  an entry is offered by the inbox until its outcome is durable there; we may see it again
+ * after a restart or a lost answer, and apply.h answers the same. L2  nothing is dropped: a batch
+ * whose commit failed or is unknown is submitted again.
+ *  L3  what is for a town whose keys were destroyed (it left) is kept in the inbox and told to
+ * people (town_gone); it is never tried. */
+
+enum {
+    MAX_IN_FLIGHT = 4000, /* entries pulled and not yet committed: above it pulling pauses */
+    RETRY_MS = 500,
+    MAX_ENTRY_BYTES = 1 << 16,
+};
+
+/* What the proof of a result rests on, and where it stands. */
+struct proving {
+    struct apply_proof of;
+    size_t at;
+};
+
+/* Entries of one municipality on their way through its partition. */
+struct batch {
+    struct pool_job job; /* first */
+    struct line_out *line;
+    struct batch *next; /* waiting to be tried again */
+    struct line_entry *entry;
+    struct line_result *result;
+    struct proving *proving;
+    size_t count, cap;
+    struct buffer proofs; /* of the results, one behind the other */
+    int64_t started_us;
+    struct replay *replay; /* NULL: from the pull */
+};
+
+struct replay {
+    struct line_out *line;
+    char municipality[7];
+    uint64_t after_seq, replayed;
+    size_t batches;
+    bool all_pulled;
+    enum vrs_err err;
+    void (*done)(enum vrs_err e, uint64_t replayed, void *arg);
+    void *arg;
+};
+
+struct line_out {
+    struct server *server;
+    struct client *client;
+    struct crypto_opener *opener[SERVER_MAX_WORKERS];
+    struct event *retry; /* pull, failed batches and outcomes again */
+    uint64_t after_seq;
+    size_t in_flight;
+    bool pulling, closing;
+    uint64_t gone_seq; /* the last entry that was told to be for a town that left */
+    int64_t last_pull_ms;
+    int64_t oldest_ms; /* as line_out_oldest_ms */
+    struct batch *failed;
+    struct line_outcomes *outcomes;
+    struct line_queries *queries;
+    struct snapshot *snapshot;
+};
+
+static struct metric pulled_total = {
+    .name = "vrs_line_entries_total", .help = "Inbox entries pulled", .type = METRIC_COUNTER};
+static struct metric unreadable = {.name = "vrs_line_unreadable_total",
+                                   .help = "Inbox entries that could not be opened",
+                                   .type = METRIC_COUNTER};
+static struct metric apply_us = {.name = "vrs_apply_seconds",
+                                 .help = "From submitted to committed, a batch of one municipality",
+                                 .type = METRIC_HISTOGRAM};
+static struct metric depth_outside = {.name = "vrs_line_inbox_depth",
+                                      .help = "Entries without outcome outside, as last told",
+                                      .type = METRIC_GAUGE};
+
+static void pull(struct line_out *l);
+
+static void retry_later(struct line_out *l) {
+    const struct timeval soon = {.tv_usec = RETRY_MS * 1000};
+    (void)event_add(l->retry, &soon);
+}
+
+/* --- entries through the partitions --- */
+
+static void actor_of(const char *staff, const char *terminal, struct log_actor *out) {
+    *out = (struct log_actor){.user = staff, .terminal = terminal, .source = "internet"};
+}
+
+/* What the Internet side would have refused, had it been able to look: a person settles it now. */
+static void check_relayed(const struct line_out *l, const struct line_dose *d,
+                          const struct line_entry *e, struct claim *c) {
+    struct buffer b;
+    buffer_init(&b, sizeof c->notes);
+    if (clock_parse_date(d->vaccinated_on, &c->vaccinated_on) != VRS_OK) {
+        c->vaccinated_on = clock_date_jst(e->received_ms);
+        (void)buffer_puts(&b, "R110 接種日が読めないため受付日としました。");
+    }
+    if (d->given && vaccine_find(l->server->vaccines, d->product) == NULL)
+        (void)buffer_puts(&b, "R132 ワクチンの製品コードが一覧にありません。");
+    if (d->given && d->lot[strspn(d->lot, " ")] == '\0')
+        (void)buffer_puts(&b, "R130 ロット番号がありません。");
+    if (d->given && c->coupon.kind == COUPON_EXAMINED_ONLY)
+        (void)buffer_puts(&b, "R107 券種と接種状況が一致しません。");
+    if (d->site[0] == '\0')
+        (void)buffer_puts(&b, "R181 会場がありません。");
+    if (!b.failed && b.len > 0)
+        (void)snprintf(c->notes, sizeof c->notes, "%s", buffer_cstr(&b));
+    buffer_fini(&b);
+}
+
+static bool printable(const struct line_dose *d) {
+    const char *const texts[] = {d->product, d->lot,      d->site, d->physician,
+                                 d->read_by, d->terminal, d->staff};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!text_valid_utf8(texts[i], strlen(texts[i])) || !text_printable(texts[i]))
+            return false;
+    return true;
+}
+
+/* A reading: as tablet-api read it, or as a tablet sealed it while it waited; that one says itself
+ * who read it, and `relay` who brought it. */
+static enum vrs_err open_dose(struct crypto_opener *opener, const struct line_entry *e,
+                              const struct buffer *text, struct line_dose *d,
+                              struct line_relay *relay, bool *relayed) {
+    struct buffer aad, inner;
+    *relayed = line_relay_decode(text->data, text->len, relay) == VRS_OK;
+    if (!*relayed)
+        return line_dose_decode(text->data, text->len, d);
+    buffer_init(&aad, 1024);
+    buffer_init(&inner, MAX_ENTRY_BYTES);
+    line_relay_aad(relay->key, e->municipality, &aad);
+    enum vrs_err err =
+        crypto_opener_unseal(opener, aad.data, aad.len, relay->sealed, relay->sealed_len, &inner);
+    if (err == VRS_OK)
+        err = line_dose_decode(inner.data, inner.len, d);
+    if (err == VRS_OK && !printable(d))
+        err = ERR_CORRUPT;
+    buffer_fini(&aad);
+    buffer_fini(&inner);
+    return err;
+}
+
+static enum vrs_err run_dose(struct line_out *l, struct crypto_opener *opener, struct partition *p,
+                             const struct line_entry *e, const struct buffer *text,
+                             struct tally_batch *tally, struct line_result *result,
+                             struct apply_proof *proof) {
+    struct line_dose d;
+    struct line_relay relay;
+    struct claim c;
+    struct log_actor who;
+    struct vrs_fault fault = {0};
+    bool relayed = false;
+    enum vrs_err err = open_dose(opener, e, text, &d, &relay, &relayed);
+    if (err != VRS_OK)
+        return err;
+    claim_init(&c);
+    if (line_parse(d.ocr_line, NULL, &c.coupon, &fault) != VRS_OK ||
+        (!relayed && clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK) ||
+        strcmp(c.coupon.municipality.digits, partition_code(p)) != 0)
+        return ERR_CORRUPT; /* also a dose that was sent to another town's partition */
+    if (relayed)
+        check_relayed(l, &d, e, &c);
+    memcpy(c.receipt, e->receipt, sizeof c.receipt);
+    c.given = d.given;
+    c.registered_ms = e->received_ms;
+    c.read_at_ms = d.read_at_ms;
+#define COPY(field) (void)snprintf(c.field, sizeof c.field, "%s", d.field)
+    COPY(product);
+    COPY(lot);
+    COPY(site);
+    COPY(physician);
+    COPY(read_by);
+    COPY(terminal);
+    COPY(staff);
+#undef COPY
+    (void)snprintf(c.origin, sizeof c.origin, relayed ? "relay" : "tablet");
+    actor_of(relayed ? relay.staff : d.staff, relayed ? relay.terminal : d.terminal, &who);
+    terminal_list_used(l->server->terminals, who.terminal);
+    err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result, proof);
+    claim_wipe(&c);
+    secret_wipe(&d, sizeof d);
+    return err;
+}
+
+static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const struct line_entry *e,
+                               const struct buffer *text, struct tally_batch *tally,
+                               struct line_result *result, struct apply_proof *proof) {
+    struct line_cancel c;
+    enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
+    return err == VRS_OK
+               ? apply_cancel(l->server, p, &c, e->received_ms, e->receipt, tally, result, proof)
+               : err;
+}
+
+/* One entry for each event, however often it is offered (L1): its receipt is kept like the key of a
+ * request. */
+/* The names that the Internet side may tell, in plain words that a person may read. */
+static bool event_known(const struct line_event *ev) {
+    static const char *const told[] = {"session.", "disk.", "clock.", "log."};
+    enum act_kind kind;
+    bool known = act_find(ev->name, &kind) && kind == ACT_REFUSED;
+    for (size_t i = 0; !known && i < sizeof told / sizeof *told; i++)
+        known = act_find(ev->name, &kind) && kind == ACT_OUTSIDE &&
+                strncmp(ev->name, told[i], strlen(told[i])) == 0;
+    return known && text_printable(ev->terminal) && text_printable(ev->staff) &&
+           strspn(ev->source, "0123456789abcdefABCDEF.:%") == strlen(ev->source) &&
+           text_valid_utf8(ev->terminal, strlen(ev->terminal)) &&
+           text_valid_utf8(ev->staff, strlen(ev->staff));
+}
+
+static enum vrs_err run_event(struct batch *b, struct partition *p, const struct line_entry *e,
+                              const struct buffer *text, struct line_result *result) {
+    struct line_event ev;
+    struct idempotent first = {0};
+    char key[8 + 2 * LINE_RECEIPT_BYTES] = "event ", at[25], detail[160];
+    bool seen = false;
+    struct log_entry entry = {.purpose = "internet_side", .detail = detail};
+    enum vrs_err err = line_event_decode(text->data, text->len, &ev);
+    if (err != VRS_OK)
+        return err;
+    if (!event_known(&ev)) /* what a taken-over outside makes up gets into no log */
+        return ERR_CORRUPT;
+    crypto_hex(e->receipt, sizeof e->receipt, key + strlen(key));
+    memcpy(result->receipt, e->receipt, sizeof result->receipt);
+    result->outcome = LINE_NOTED;
+    buffer_init(&first.answer, 1);
+    err = idempotency_look(p, key, "", 0, &seen, &first);
+    buffer_fini(&first.answer);
+    if (err != VRS_OK || seen)
+        return err;
+    actor_of(ev.staff, ev.terminal, &entry.actor);
+    entry.act = ev.name;
+    entry.result = act_refuses(ev.name) ? "refused" : "ok";
+    entry.count = ev.more;
+    clock_format_rfc3339(ev.at_ms, at);
+    (void)snprintf(detail, sizeof detail, "source=%s at=%s", ev.source, at);
+    if (ev.more > 0) {
+        size_t n = strlen(detail);
+        (void)snprintf(detail + n, sizeof detail - n, " more=%llu", (unsigned long long)ev.more);
+    }
+    if (!act_refuses(ev.name) && b->replay == NULL)
+        terminal_list_used(b->line->server->terminals, ev.terminal);
+    err = access_log_append(p, &entry, NULL);
+    if (err == VRS_OK)
+        err = idempotency_keep(p, key, "", 0, 200, NULL, 0);
+    if (err == VRS_OK && b->replay == NULL)
+        watch_event(b->line->server, partition_code(p), &ev);
+    return err;
+}
+
+/* A reading that was erased with its person does not come back by being offered again, nor does its
+ * cancellation find anything to cancel. */
+static enum vrs_err was_erased(struct partition *p, const struct line_entry *e,
+                               const struct buffer *text, bool *erased) {
+    struct line_cancel c;
+    *erased = false;
+    if (e->kind == LINE_DOSE)
+        return tombstone_of_receipt(p, e->receipt, erased);
+    if (e->kind != LINE_CANCEL)
+        return VRS_OK;
+    enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
+    if (err == VRS_OK)
+        err = tombstone_of_receipt(p, c.receipt, erased);
+    return err;
+}
+
+/* One entry.  What cannot be opened or read stays pending outside and raises an alarm: it is never
+ * dropped and never stops its neighbours. */
+static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, struct buffer *text,
+                              struct buffer *aad, struct tally_batch *tally) {
+    struct line_out *l = b->line;
+    const struct line_entry *e = &b->entry[i];
+    struct line_result *result = &b->result[i];
+    struct apply_proof *proof = &b->proving[i].of;
+    memset(result, 0, sizeof *result);
+    memset(proof, 0, sizeof *proof);
+    buffer_clear(text);
+    buffer_clear(aad);
+    line_aad(e, aad);
+    enum vrs_err err = ERR_TAMPERED; /* too long to be one: no matter of memory, tried for ever */
+    if (e->sealed_len <= MAX_ENTRY_BYTES)
+        err = crypto_opener_unseal(l->opener[b->job.worker_index], aad->data, aad->len, e->sealed,
+                                   e->sealed_len, text);
+    bool erased = false;
+    if (err == VRS_OK)
+        err = was_erased(p, e, text, &erased);
+    if (err == VRS_OK && erased) {
+        /* Outside it has its outcome since before; where it has none, the one that it had here. */
+        memcpy(result->receipt, e->receipt, sizeof result->receipt);
+        if (b->replay == NULL)
+            result->outcome = e->kind == LINE_CANCEL ? LINE_CANCELLED : LINE_RECORDED;
+    } else if (err == VRS_OK && e->kind == LINE_DOSE)
+        err = run_dose(l, l->opener[b->job.worker_index], p, e, text, tally, result, proof);
+    else if (err == VRS_OK && e->kind == LINE_CANCEL)
+        err = run_cancel(l, p, e, text, tally, result, proof);
+    else if (err == VRS_OK)
+        err = run_event(b, p, e, text, result);
+    if (err == ERR_TAMPERED || err == ERR_CORRUPT) {
+        log_event(LOG_ERROR, "line.entry_unreadable", LF_HEX("receipt", e->receipt, 16),
+                  LF_ERR(err));
+        metric_add(&unreadable, 1);
+        alert_note(l->server, "line_unreadable", "tablet-api");
+        result->outcome = LINE_PENDING;
+        err = VRS_OK;
+    }
+    return err;
+}
+
+static enum vrs_err batch_run(struct pool_job *job, struct partition *p) {
+    struct batch *b = (struct batch *)job;
+    struct buffer text, aad;
+    struct tally_batch *tally = tally_batch_open();
+    enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
+    buffer_init(&text, MAX_ENTRY_BYTES);
+    buffer_init(&aad, 1024);
+    for (size_t i = 0; i < b->count && e == VRS_OK; i++)
+        e = run_entry(b, i, p, &text, &aad, tally);
+    if (e == VRS_OK)
+        e = tally_batch_flush(tally, p);
+    buffer_fini(&text);
+    buffer_fini(&aad);
+    tally_batch_close(&tally);
+    return e;
+}
+
+/* The commit stands, and its head is signed unless the signer is away. */
+static void batch_committed(struct pool_job *job, struct partition *p) {
+    struct batch *b = (struct batch *)job;
+    buffer_clear(&b->proofs);
+    for (size_t i = 0; i < b->count; i++) {
+        struct proving *v = &b->proving[i];
+        v->at = b->proofs.len;
+        if (b->result[i].outcome != LINE_PENDING && prove_outcome(p, &v->of, &b->proofs))
+            b->result[i].proof_len = b->proofs.len - v->at;
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->proofs.failed)
+            b->result[i].proof_len = 0;
+        if (b->result[i].proof_len > 0)
+            b->result[i].proof = b->proofs.data + b->proving[i].at;
+    }
+}
+
+static void batch_free(struct batch *b) {
+    buffer_fini(&b->proofs);
+    free(b->proving);
+    for (size_t i = 0; i < b->count; i++) {
+        void *sealed = (void *)(uintptr_t)b->entry[i].sealed; /* our own copy */
+        free(sealed);
+    }
+    free(b->entry);
+    free(b->result);
+    free(b);
+}
+
+static void replay_step(struct replay *r);
+
+/* To be tried again, in the order in which they came: a cancellation must not overtake its dose. */
+static void batch_put_off(struct batch *b) {
+    struct batch **last = &b->line->failed;
+    while (*last != NULL)
+        last = &(*last)->next;
+    b->next = NULL;
+    *last = b;
+    retry_later(b->line);
+}
+
+static bool put_off(const struct line_out *l, const char *municipality) {
+    const struct batch *b = l->failed;
+    while (b != NULL && strcmp(b->job.municipality, municipality) != 0)
+        b = b->next;
+    return b != NULL;
+}
+
+static void batch_done(struct pool_job *job) {
+    struct batch *b = (struct batch *)job;
+    struct line_out *l = b->line;
+    if (l->closing) {
+        batch_free(b);
+        return;
+    }
+    if (job->err != VRS_OK) { /* L2 */
+        log_fault(LOG_ERROR, "line.batch_failed", &job->fault);
+        if (job->err == ERR_STORAGE || job->err == ERR_UNKNOWN)
+            alert_note(l->server, "storage_failing", job->municipality);
+        batch_put_off(b);
+        return;
+    }
+    bool cancelled = false;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct line_result *r = &b->result[i];
+        if (r->outcome == LINE_PENDING)
+            continue;
+        if (r->proof_len == 0 && b->proving[i].of.place.entry != 0)
+            line_outcomes_unproven(l->outcomes, job->municipality, r);
+        else
+            line_outcomes_put(l->outcomes, r);
+        cancelled |= b->result[i].outcome == LINE_CANCELLED;
+    }
+    if (cancelled) /* of a dose that waited for its coupon: its own receipt has become final */
+        line_outcomes_find(l->outcomes, job->municipality);
+    l->in_flight -= b->count;
+    metric_observe_us(&apply_us, clock_mono_us() - b->started_us);
+    if (b->replay != NULL) {
+        b->replay->batches--;
+        b->replay->replayed += b->count;
+        replay_step(b->replay);
+    }
+    batch_free(b);
+    line_outcomes_post(l->outcomes);
+    pull(l);
+}
+
+static void batch_submit(struct batch *b) {
+    b->job.err = VRS_OK;
+    b->started_us = clock_mono_us();
+    if (put_off(b->line, b->job.municipality) ||
+        pool_submit(b->line->server->pool, &b->job) != VRS_OK)
+        batch_put_off(b);
+}
+
+/* Entries of one answer, sorted into batches by municipality. */
+struct sorter {
+    struct line_out *line;
+    struct replay *replay;
+    struct batch *batches; /* by next */
+    uint64_t last_seq;
+    size_t count;
+};
+
+static struct batch *batch_for(struct sorter *s, const char *municipality) {
+    for (struct batch *b = s->batches; b != NULL; b = b->next) {
+        if (strcmp(b->job.municipality, municipality) == 0)
+            return b;
+    }
+    struct batch *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return NULL;
+    b->line = s->line;
+    b->replay = s->replay;
+    b->job.run = batch_run;
+    b->job.committed = batch_committed;
+    b->job.done = batch_done;
+    buffer_init(&b->proofs, (size_t)LINE_MAX_ENTRIES * LINE_MAX_PROOF);
+    b->job.flags = POOL_CREATE;
+    (void)snprintf(b->job.municipality, sizeof b->job.municipality, "%s", municipality);
+    b->next = s->batches;
+    s->batches = b;
+    return b;
+}
+
+/* A partition is made for towns that there are.  Events stand in the log of their site's town, those
+ * of none in the registry's, which takes nothing else.  NULL: no place. */
+static const char *place_of(const struct line_out *l, const struct line_entry *e, bool *gone) {
+    bool known = municipality_find(l->server->municipalities, e->municipality) != NULL;
+    *gone = known && keyring_ended(l->server->keys, e->municipality, KEY_RECORDS);
+    if (known && !*gone)
+        return e->municipality;
+    return e->kind == LINE_EVENT ? REGISTRY : NULL;
+}
+
+/* Each is listed once by a process, however often it is offered. */
+static void tell_gone(struct line_out *l, const struct line_entry *e) {
+    alert_state(l->server, "town_gone", e->municipality, true);
+    if (e->seq <= l->gone_seq)
+        return;
+    l->gone_seq = e->seq;
+    log_event(LOG_WARN, "line.town_gone", LF_STR("municipality", e->municipality),
+              LF_HEX("receipt", e->receipt, 16));
+}
+
+static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
+    struct sorter *s = arg;
+    const uint64_t seq = e->seq;
+    bool gone = false;
+    const char *place = place_of(s->line, e, &gone);
+    if (place == NULL && gone) { /* L3 */
+        tell_gone(s->line, e);
+        s->count++;
+        s->last_seq = seq > s->last_seq ? seq : s->last_seq;
+        return VRS_OK;
+    }
+    if (place == NULL) { /* stays pending outside, like one that cannot be read */
+        log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
+        metric_add(&unreadable, 1);
+        alert_note(s->line->server, "line_unreadable", "tablet-api");
+        s->count++;
+        s->last_seq = seq > s->last_seq ? seq : s->last_seq;
+        return VRS_OK;
+    }
+    struct batch *b = batch_for(s, place);
+    if (b == NULL)
+        return ERR_MEMORY;
+    if (b->count == b->cap) {
+        size_t cap = b->cap == 0 ? 16 : 2 * b->cap;
+        struct line_entry *entries = realloc(b->entry, cap * sizeof *entries);
+        if (entries == NULL)
+            return ERR_MEMORY;
+        b->entry = entries;
+        struct line_result *results = realloc(b->result, cap * sizeof *results);
+        if (results == NULL)
+            return ERR_MEMORY;
+        b->result = results;
+        struct proving *proving = realloc(b->proving, cap * sizeof *proving);
+        if (proving == NULL)
+            return ERR_MEMORY;
+        b->proving = proving;
+        b->cap = cap;
+    }
+    uint8_t *sealed = malloc(e->sealed_len);
+    if (sealed == NULL)
+        return ERR_MEMORY;
+    memcpy(sealed, e->sealed, e->sealed_len);
+    b->entry[b->count] = *e;
+    b->entry[b->count++].sealed = sealed;
+    s->count++;
+    if (seq > s->last_seq)
+        s->last_seq = seq;
+    return VRS_OK;
+}
+
+static void sorted_submit(struct sorter *s) {
+    while (s->batches != NULL) {
+        struct batch *b = s->batches;
+        s->batches = b->next;
+        b->next = NULL;
+        s->line->in_flight += b->count;
+        if (s->replay != NULL)
+            s->replay->batches++;
+        batch_submit(b);
+    }
+}
+
+static void sorted_drop(struct sorter *s) {
+    while (s->batches != NULL) {
+        struct batch *b = s->batches;
+        s->batches = b->next;
+        batch_free(b);
+    }
+}
+
+/* --- pulling --- */
+
+static enum vrs_err take_query(const struct line_query *q, void *arg) {
+    const struct sorter *s = arg;
+    line_queries_take(s->line->queries, q);
+    return VRS_OK;
+}
+
+static void pulled(const struct client_reply *r, void *arg) {
+    struct line_out *l = arg;
+    struct sorter s = {.line = l, .last_seq = l->after_seq};
+    struct line_pulled_head head;
+    l->pulling = false;
+    if (!line_reply_ok(r) ||
+        line_pulled_decode(r->body, r->len, &head, sort_entry, take_query, &s) != VRS_OK) {
+        log_event(LOG_WARN, "line.pull_failed", LF_ERR(r->err), LF_INT("status", r->status));
+        sorted_drop(&s);
+        retry_later(l);
+        return;
+    }
+    l->last_pull_ms = clock_mono_ms();
+    /* Entries wait outside and none of them is new to us, nor on its way: the inbox was replaced
+     * and counts from the beginning, or an entry could not be read.  Once more from the start (L1).
+     */
+    bool lost_place =
+        s.count == 0 && head.depth > 0 && l->in_flight == 0 && line_outcomes_idle(l->outcomes);
+    l->after_seq = lost_place ? 0 : s.last_seq;
+    metric_add(&pulled_total, (int64_t)s.count);
+    metric_set(&depth_outside, (int64_t)head.depth);
+    l->oldest_ms = head.oldest_ms;
+    sorted_submit(&s);
+    snapshot_outside_has(l->snapshot, head.snapshot_version);
+    pull(l);
+}
+
+static void pull(struct line_out *l) {
+    if (l->pulling || l->closing || l->in_flight >= MAX_IN_FLIGHT)
+        return;
+    const struct server_config *c = &l->server->config;
+    const struct line_pull ask = {.after_seq = l->after_seq,
+                                  .max = (uint64_t)c->pull_max,
+                                  .wait_ms = (uint64_t)c->pull_wait_ms};
+    struct buffer body;
+    buffer_init(&body, 1024);
+    line_pull_encode(&ask, &body);
+    if (line_post(l->client, "/line/v1/pull", &body, c->pull_wait_ms + 10000, pulled, l) == VRS_OK)
+        l->pulling = true;
+    else
+        retry_later(l);
+    buffer_fini(&body);
+}
+
+static void retry(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct line_out *l = arg;
+    struct batch *again = l->failed;
+    l->failed = NULL;
+    while (again != NULL) {
+        struct batch *b = again;
+        again = b->next;
+        b->next = NULL;
+        batch_submit(b);
+    }
+    line_outcomes_post(l->outcomes);
+    pull(l);
+}
+
+/* --- outcomes that changed inside --- */
+
+void line_out_kick(struct line_out *l, const char *municipality) {
+    line_outcomes_find(l->outcomes, municipality);
+}
+
+static void kick_one(const char *municipality, void *arg) {
+    line_out_kick(arg, municipality);
+}
+
+/* --- replay after a restore --- */
+
+static void replay_end(struct replay *r, enum vrs_err e) {
+    r->done(e, r->replayed, r->arg);
+    free(r);
+}
+
+static void replay_page(const struct client_reply *reply, void *arg) {
+    struct replay *r = arg;
+    struct sorter s = {.line = r->line, .replay = r, .last_seq = r->after_seq};
+    struct line_pulled_head head;
+    if (!line_reply_ok(reply) ||
+        line_pulled_decode(reply->body, reply->len, &head, sort_entry, NULL, &s) != VRS_OK) {
+        sorted_drop(&s);
+        r->err = reply->err != VRS_OK ? reply->err : ERR_PROTOCOL;
+        r->all_pulled = true;
+        if (r->batches == 0)
+            replay_end(r, r->err);
+        return;
+    }
+    r->all_pulled = s.count == 0;
+    r->after_seq = s.last_seq;
+    sorted_submit(&s);
+    replay_step(r);
+}
+
+static void replay_step(struct replay *r) {
+    if (r->batches > 0)
+        return;
+    if (r->all_pulled) {
+        replay_end(r, r->err);
+        return;
+    }
+    struct line_replay ask = {.after_seq = r->after_seq, .max = LINE_MAX_ENTRIES};
+    struct buffer body;
+    memcpy(ask.municipality, r->municipality, sizeof ask.municipality);
+    buffer_init(&body, 1024);
+    line_replay_encode(&ask, &body);
+    if (line_post(r->line->client, "/line/v1/replay", &body, 30000, replay_page, r) != VRS_OK)
+        replay_end(r, ERR_INSIDE_AWAY);
+    buffer_fini(&body);
+}
+
+void line_out_replay(struct line_out *l, const char *municipality,
+                     void (*done)(enum vrs_err e, uint64_t replayed, void *arg), void *arg) {
+    struct replay *r = calloc(1, sizeof *r);
+    if (r == NULL) {
+        done(ERR_MEMORY, 0, arg);
+        return;
+    }
+    r->line = l;
+    r->done = done;
+    r->arg = arg;
+    (void)snprintf(r->municipality, sizeof r->municipality, "%s", municipality);
+    replay_step(r);
+}
+
+/* --- life --- */
+
+enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_fault *fault) {
+    const struct server_config *c = &s->config;
+    const struct client_options to = {.base_url = c->line_url,
+                                      .ca_file = c->line_ca_file,
+                                      .cert_file = c->line_cert_file,
+                                      .key_file = c->line_key_file,
+                                      .max_reply_bytes = LINE_MAX_BODY,
+                                      .max_connections = 4};
+    struct line_out *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return ERR_MEMORY;
+    struct secret_key key;
+    l->server = s;
+    l->last_pull_ms = clock_mono_ms();
+    metric_register(&unreadable);
+    metric_register(&apply_us);
+    enum vrs_err e = snapshot_read_key(c->inbox_key_file, &key, fault);
+    for (int64_t i = 0; i < c->workers && e == VRS_OK; i++) {
+        l->opener[i] = crypto_opener_open(&key);
+        e = l->opener[i] != NULL ? VRS_OK : ERR_MEMORY;
+    }
+    if (e == VRS_OK)
+        e = client_open(s->base, &to, &l->client, fault);
+    if (e == VRS_OK)
+        e = snapshot_open(s, l->client, &key, &l->snapshot, fault);
+    if (e == VRS_OK) {
+        l->retry = event_new(s->base, -1, 0, retry, l);
+        e = l->retry != NULL ? VRS_OK : ERR_MEMORY;
+    }
+    if (e == VRS_OK)
+        e = line_outcomes_open(s, l->client, &l->outcomes);
+    if (e == VRS_OK)
+        e = line_queries_open(s, l->client, l->opener, &l->queries, fault);
+    if (e == VRS_OK)
+        e = checkpoints_start(s->checkpoints, l->client);
+    secret_wipe(&key, sizeof key);
+    if (e != VRS_OK) {
+        struct line_out *failed = l;
+        line_out_close(&l);
+        for (int64_t i = 0; i < c->workers; i++)
+            crypto_opener_close(&failed->opener[i]);
+        free(failed); /* no job was given out yet */
+        *out = NULL;
+        return e;
+    }
+    *out = l;
+    pool_each(s->pool, kick_one, l);
+    pull(l);
+    return VRS_OK;
+}
+
+/* Stops talking; what is in the pool finishes there, and the inbox offers again what we did not
+ * tell. The struct itself lives until the process ends: jobs in flight still name it. */
+void line_out_close(struct line_out **lp) {
+    struct line_out *l = *lp;
+    if (l == NULL)
+        return;
+    l->closing = true;
+    line_outcomes_stop(l->outcomes);
+    line_queries_stop(l->queries);
+    checkpoints_stop(l->server->checkpoints);
+    snapshot_stop(l->snapshot);
+    if (l->client != NULL)
+        client_close(&l->client);
+    if (l->retry != NULL)
+        event_free(l->retry);
+    *lp = NULL;
+}
+
+void line_out_snapshot_changed(struct line_out *l) {
+    snapshot_changed(l->snapshot);
+}
+
+int64_t line_out_oldest_ms(const struct line_out *l) {
+    return l->oldest_ms;
+}
+
+int64_t line_out_seconds_since_pull(const struct line_out *l) {
+    return (clock_mono_ms() - l->last_pull_ms) / 1000;
+}

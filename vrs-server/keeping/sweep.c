@@ -1,0 +1,133 @@
+#include "vrs-server/keeping/sweep.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "partitions/exchange.h"
+#include "partitions/person.h"
+#include "vrs-server/inquiries/policy.h"
+#include "vrs-server/residents/import_store.h"
+
+struct sweep {
+    struct pool_job job; /* first */
+    struct server *server;
+    struct partition *partition;
+    struct record_id *orphan;
+    size_t count, cap;
+};
+
+static enum vrs_err see_row(const struct record_id *row, void *arg) {
+    struct sweep *s = arg;
+    struct record_id person;
+    enum vrs_err e = number_link_person(s->partition, row, &person);
+    if (e != ERR_NOT_FOUND)
+        return e;
+    if (s->count == s->cap) {
+        size_t cap = s->cap == 0 ? 64 : 2 * s->cap;
+        struct record_id *grown = realloc(s->orphan, cap * sizeof *grown);
+        if (grown == NULL)
+            return ERR_MEMORY;
+        s->orphan = grown;
+        s->cap = cap;
+    }
+    s->orphan[s->count++] = *row;
+    return VRS_OK;
+}
+
+static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
+    struct sweep *s = (struct sweep *)job;
+    struct number_client *client = s->server->number[job->worker_index];
+    s->partition = p;
+    s->count = 0;
+    enum vrs_err e = number_list(client, job->municipality, see_row, s);
+    if (e == VRS_OK && s->count > 0)
+        e = number_erase_many(client, job->municipality, s->orphan, s->count);
+    return e == ERR_NOT_FOUND ? VRS_OK : e; /* no number there yet */
+}
+
+static void sweep_done(struct pool_job *job) {
+    struct sweep *s = (struct sweep *)job;
+    if (job->err != VRS_OK)
+        log_event(LOG_WARN, "number.sweep_failed", LF_STR("municipality", job->municipality),
+                  LF_ERR(job->err));
+    else if (s->count > 0)
+        log_event(LOG_INFO, "number.orphans_swept", LF_STR("municipality", job->municipality),
+                  LF_INT("count", s->count));
+    free(s->orphan);
+    free(s);
+}
+
+static void sweep_one(const char *municipality, void *arg) {
+    struct server *server = arg;
+    if (strcmp(municipality, REGISTRY) == 0)
+        return; /* nobody's number is there */
+    struct sweep *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return; /* swept at the next start */
+    s->server = server;
+    (void)snprintf(s->job.municipality, sizeof s->job.municipality, "%s", municipality);
+    s->job.run = sweep_run;
+    s->job.done = sweep_done;
+    if (pool_submit(server->pool, &s->job) != VRS_OK)
+        free(s);
+}
+
+void sweep_orphans(struct server *server) {
+    pool_each(server->pool, sweep_one, server);
+}
+
+/* --- leftovers --- */
+
+enum { DAY_MS = 86400000, KEY_DAYS = 90, KEYS_AT_ONCE = 2000 };
+
+struct leftovers {
+    struct pool_job job; /* first */
+    int64_t staged_before_ms, keys_before_ms;
+    uint64_t imports, keys;
+};
+
+static enum vrs_err leftovers_run(struct pool_job *job, struct partition *p) {
+    struct leftovers *l = (struct leftovers *)job;
+    enum vrs_err e = imports_sweep(p, l->staged_before_ms, &l->imports);
+    return e == VRS_OK ? idempotency_purge(p, l->keys_before_ms, KEYS_AT_ONCE, &l->keys) : e;
+}
+
+static void leftovers_done(struct pool_job *job) {
+    const struct leftovers *l = (const struct leftovers *)job;
+    if (job->err != VRS_OK)
+        log_event(LOG_WARN, "sweep.failed", LF_STR("municipality", job->municipality),
+                  LF_ERR(job->err));
+    else if (l->imports + l->keys > 0)
+        log_event(LOG_INFO, "sweep.removed", LF_STR("municipality", job->municipality),
+                  LF_INT("imports", l->imports), LF_INT("keys", l->keys));
+    free(job);
+}
+
+/* A policy may keep longer than the standard of the code, a request's key never shorter (rule 4). */
+static int64_t before(const struct server *s, const char *municipality, const char *what,
+                      int64_t standard, int64_t least) {
+    int64_t days = policy_retention(s->policies, municipality, what, "days");
+    days = days > 0 ? days : standard;
+    return clock_now_ms() - (days > least ? days : least) * DAY_MS;
+}
+
+static void leftovers_of(const char *municipality, void *arg) {
+    const struct server *server = arg;
+    struct leftovers *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return; /* the next time */
+    (void)snprintf(l->job.municipality, sizeof l->job.municipality, "%s", municipality);
+    l->staged_before_ms = before(server, municipality, "import_staged", IMPORT_STAGED_DAYS, 1);
+    l->keys_before_ms = before(server, municipality, "idempotency_key", KEY_DAYS, KEY_DAYS);
+    l->job.run = leftovers_run;
+    l->job.done = leftovers_done;
+    if (pool_submit(server->pool, &l->job) != VRS_OK)
+        free(l);
+}
+
+void sweep_leftovers(struct server *server) {
+    pool_each(server->pool, leftovers_of, server);
+}

@@ -1,0 +1,15 @@
+/* What goes by itself when its time has come, each municipality on its own worker:
+ *   orphans   numbers that were put before a record whose commit then failed or was cut off by a
+ *             crash (put-before-record); at the start only, so that no import of that municipality
+ *             can be between its put and its commit
+ *   leftovers uploaded files that nobody has committed (policy import_staged: 7 days), and keys of
+ *             requests after their 90 days; at the start and now and then */
+#ifndef VRS_SERVER_KEEPING_SWEEP_H
+#define VRS_SERVER_KEEPING_SWEEP_H
+
+#include "vrs-server/server.h"
+
+void sweep_orphans(struct server *server);
+void sweep_leftovers(struct server *server);
+
+#endif
