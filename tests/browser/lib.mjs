@@ -15,7 +15,7 @@ import { fileURLToPath } from "node:url";
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 export const BUILD = path.resolve(process.env.VRS_BUILD ?? path.join(ROOT, "build"));
 const beside = path.join(ROOT, "tablet-api/app/node_modules");
-const modules = fs.existsSync(path.join(beside, "playwright-core")) ? beside : path.join(BUILD, "node/node_modules");
+export const modules = fs.existsSync(path.join(beside, "playwright-core")) ? beside : path.join(BUILD, "node/node_modules");
 const require = createRequire(path.join(modules, "x.js"));
 const { chromium } = require("playwright-core");
 const axeSource = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");

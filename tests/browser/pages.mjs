@@ -1,28 +1,18 @@
 // Every page: axe, 200 % zoom, the keyboard alone, the size of things; a refused reading, the same
 // digits twice, a lot that was wrong all morning.  With VRS_SCREENS=folder the pages are kept as
 // pictures (docs/screens).
-import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { BUILD, Stack, Tablet, axe, equal, finish, ok, until } from "./lib.mjs";
+import { film, pages as scenes } from "./lib.film.mjs";
 
 const stack = await Stack.start();
 const line = n => `21131032${stack.samples[n].coupon_number}`;
 const screens = process.env.VRS_SCREENS;
 
-/** One coupon before the camera; → its number */
-function still(file) {
-  const r = spawnSync(path.join(BUILD, "bin/reader-measure"), ["-s", "1900000007", "1", "good"], { maxBuffer: 1 << 30 });
-  const head = "P5\n1280 720\n255\n".length;
-  const ppm = Buffer.alloc(head + 3 * 1280 * 720);
-  ppm.write("P6\n1280 720\n255\n", "latin1");
-  for (let i = 0; i < 1280 * 720; i++) ppm.fill(r.stdout[head + i], head + 3 * i, head + 3 * i + 3);
-  fs.writeFileSync(file, spawnSync("cjpeg", ["-quality", "92", "-sample", "2x2"], { input: ppm, maxBuffer: 1 << 26 }).stdout);
-  return r.stderr.toString().trim();
-}
-
 const video = path.join(stack.home, "still.mjpeg");
-const shown = still(video);
+const [{ printed: shown, grey }] = scenes(1900000007, 1, "good");
+film(video, [{ grey, seconds: 0 }]); // one coupon before the camera
 const tablet = new Tablet(stack, "tablet-1", { video });
 let p;
 

@@ -1,5 +1,6 @@
 // The parts of the app that need no page: when a reading counts, the check digit, lots.
 import { equal, finish, ok } from "./lib.mjs";
+import { Again } from "../../tablet-api/app/src/again.js";
 import { checkDigitOf, liveProblem, problemOf, typed } from "../../tablet-api/app/src/coupon.js";
 import { Policy } from "../../tablet-api/app/src/policy.js";
 import { lotFits } from "../../tablet-api/app/src/vaccine.js";
@@ -34,6 +35,29 @@ frames(u, [qr(A)]);
 u.take(B, 100);
 equal(taken(frames(u, [qr(A), qr(A)])), [null, null], "typing another number does not bring the one in view back");
 equal(new Policy().frame([], 0), null, "an empty picture is nothing");
+const v = new Policy();
+frames(v, [qr(A)]);
+v.resume(5000);
+equal([5100, 5200, 5300].map(t => v.frame([], t)).concat(v.frame([qr(A)], 5400)), [null, null, null, null],
+  "a pause is no absence: what is missed for a moment behind it has not left");
+v.resume(9000);
+equal([9100, 9300, 9700].map(t => v.frame([], t)).concat(v.frame([qr(A)], 9800)?.accept), [null, null, null, A], "but it may leave");
+const w = new Policy();
+w.frame([ocr(A)], 0);
+w.resume(100);
+equal(taken([w.frame([ocr(A)], 200), w.frame([ocr(A)], 300)]), [null, A], "half a reading from before a pause is none");
+
+const again = new Again();
+equal(again.asks(A, 0), false, "the first time is no question");
+again.note(A, 0);
+equal([again.asks(A, 1), again.asks(A, 60000), again.asks(A, 60001), again.asks(B, 1)], [true, true, false, false],
+  "the same within a minute is one, another is not");
+again.undo(A);
+equal([again.asks(A, 2), again.meant(A, 2), again.meant(B, 2), again.meant(A, 60001)], [false, true, false, false], "undone by a person: meant");
+again.note(A, 3);
+again.note(B, 3);
+again.forget(B);
+equal([again.asks(A, 4), again.meant(A, 4), again.asks(B, 4)], [true, false, false], "read again: a question again; what could not be kept is none");
 
 equal(["01100", "13103", "14100", "27100", "46201", "13402", "11224", "27223"].map(checkDigitOf).join(""), "22342310",
   "check digits of domain.md");

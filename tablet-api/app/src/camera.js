@@ -60,6 +60,7 @@ export async function openCamera(video, on) {
     },
     resume() {
       paused = false;
+      policy.resume(performance.now());
       video.play().catch(() => {});
     },
     stop() {

@@ -3,6 +3,7 @@
 //
 //   add ─► disk (sealed) ─► POST /v1/doses (while the words are in memory)      ─► 2xx ─► off the disk
 //                        └► POST /v1/doses:relay (after a restart: sealed only) ─┘
+import { Again } from "./again.js";
 import { call } from "./api.js";
 import { dashed, isNotGiven } from "./coupon.js";
 import * as db from "./db.js";
@@ -14,6 +15,7 @@ import { fromBase64, toBase64 } from "./wire.js";
 const RETRY_MS = [1000, 2000, 4000, 8000];
 const OUTCOME_MS = 5000; // pending receipts are asked for so often
 const words = new Map(); // id → the posted dose: memory only
+const readings = new Again();
 let timer = 0, failures = 0, busy = false;
 
 export const GOOD = new Set(["recorded", "duplicate"]);
@@ -54,15 +56,27 @@ export async function start() {
   setInterval(askOutcomes, OUTCOME_MS);
 }
 
-/** A confirmed reading; resolves when it is safe on this tablet. */
-export async function add(digits, readBy) {
+/** Was this number read here moments ago?  Then it is a question. */
+export const asksAgain = digits => readings.asks(digits, performance.now());
+
+/** A confirmed reading; `asked`: also that the same number again is meant.  Resolves when it is safe
+ * on this tablet. */
+export async function add(digits, readBy, asked) {
   const { sitting, app, user } = state;
+  const meant = asked || readings.meant(digits, performance.now());
+  readings.note(digits, performance.now()); // before the first await
   const dose = {
     ocr_line: digits, status: isNotGiven(digits) ? "not_given" : "given", vaccinated_on: sitting.vaccinated_on,
     product: sitting.product, lot: sitting.lot, site: sitting.site, read_by: readBy, read_at: new Date().toISOString(),
   };
   if (sitting.physician) dose.physician = sitting.physician;
-  return keep(dose, user?.user_id ?? "", app);
+  if (meant) dose.confirmed_again = true;
+  try {
+    return await keep(dose, user?.user_id ?? "", app);
+  } catch (e) {
+    readings.forget(digits);
+    throw e;
+  }
 }
 
 /** `after`: {receipt_id, key} of a record that this one replaces: cancelled first, then this is sent. */
@@ -102,7 +116,7 @@ async function sendOne(row) {
   if (row.after) return replace(row);
   const dose = words.get(row.id);
   const r = dose
-    ? await call("POST", "/v1/doses", { ...dose, confirmed_again: true }, row.id) // a person was asked here: twice()
+    ? await call("POST", "/v1/doses", dose, row.id)
     : await call("POST", "/v1/doses:relay", { idempotency_key: row.id, municipality_code: row.municipality, sealed: row.sealed });
   note(r);
   if (r.ok) {
@@ -138,7 +152,7 @@ async function replace(row) {
 /** A lot that was wrong all morning: every chosen record again with other words, resumable. */
 export async function mend(rows, changes) {
   for (const row of rows)
-    await keep({ ...words.get(row.id), ...changes }, row.staff, state.app, { receipt_id: row.receipt_id, key: crypto.randomUUID() });
+    await keep({ ...words.get(row.id), ...changes, confirmed_again: true }, row.staff, state.app, { receipt_id: row.receipt_id, key: crypto.randomUUID() });
 }
 
 /** What waits, for a second tablet: it can bring it to the server, and do nothing else with it. */
@@ -257,6 +271,7 @@ export async function cancel(row, reason) {
   note(r);
   if (r.ok) {
     await update({ ...row, cancel_key: key, outcome: "cancelled" });
+    if (words.has(row.id)) readings.undo(words.get(row.id).ocr_line);
     return null;
   }
   stopped(r);
@@ -270,16 +285,22 @@ export async function dismiss(id) {
   change({ attention: state.attention.filter(a => a.id !== id), waiting: state.waiting.filter(a => a.id !== id) });
 }
 
-/** 要対応: corrected digits as a new reading; the old one goes when the new one is safe. */
-export async function correct(row, digits) {
+/** 要対応: the server asked whether the same coupon again is meant, and a person said yes. */
+export async function confirmAgain(row) {
+  const { problem, ...free } = row;
   const dose = words.get(row.id);
-  if (!dose) return;
-  await keep({ ...dose, ocr_line: digits, status: isNotGiven(digits) ? "not_given" : "given", read_by: "manual" }, row.staff, state.app);
-  await dismiss(row.id);
+  if (dose) words.set(row.id, { ...dose, confirmed_again: true });
+  await db.put("outbox", free);
+  change({ attention: state.attention.filter(a => a.id !== row.id), waiting: [...state.waiting, free] });
+  schedule(0);
 }
 
-/** Has this tablet sent or kept these digits within so many seconds? */
-export function twice(digits, seconds = 60) {
-  const since = Date.now() - seconds * 1000;
-  return [...state.waiting, ...state.done].some(r => r.at > since && r.outcome !== "cancelled" && words.get(r.id)?.ocr_line === digits);
+/** 要対応: corrected digits as a new reading; the old one goes when the new one is safe. */
+export async function correct(row, digits, asked) {
+  const { confirmed_again, ...dose } = words.get(row.id) ?? {};
+  if (!dose.ocr_line) return;
+  readings.note(digits, performance.now());
+  const status = isNotGiven(digits) ? "not_given" : "given";
+  await keep({ ...dose, ocr_line: digits, status, read_by: "manual", ...(asked && { confirmed_again: true }) }, row.staff, state.app);
+  await dismiss(row.id);
 }

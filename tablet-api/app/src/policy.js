@@ -23,11 +23,15 @@ class InView {
     return this.numbers.has(digits);
   }
 
+  again(now) {
+    this.at = now;
+    this.without = 0;
+  }
+
   /** One picture; true: they have left. */
   left(numbers, now) {
     if (numbers.some(d => this.numbers.has(d))) {
-      this.at = now;
-      this.without = 0;
+      this.again(now);
       return false;
     }
     return ++this.without >= GONE_FRAMES && now - this.at >= GONE_MS;
@@ -51,6 +55,14 @@ export class Policy {
   take(digits, now) {
     this.typed = new InView([digits], now);
     this.first = null;
+  }
+
+  /** Pictures come again after a pause, in which nothing was looked at: what lay there may lie there
+   * still, and half a reading from before the pause is none. */
+  resume(now) {
+    for (const seen of [this.taken, this.typed, this.clash]) seen?.again(now);
+    this.first = null;
+    this.recent = [];
   }
 
   known(digits) {

@@ -1,6 +1,6 @@
 // What was read today: waiting, refused, the last ten with undo, the count to compare with paper.
 import { useState } from "preact/hooks";
-import { cancel, correct, dismiss, doseOf, isOwn, numberOf } from "../outbox.js";
+import { asksAgain, cancel, confirmAgain, correct, dismiss, doseOf, isOwn, numberOf } from "../outbox.js";
 import { problemOf, typed } from "../coupon.js";
 import { Mark } from "../parts.jsx";
 import { change, time, useApp } from "../state.js";
@@ -77,16 +77,20 @@ function Attention({ row }) {
   const [value, setValue] = useState(dose?.ocr_line ?? "");
   const [problem, setProblem] = useState(null);
   const [sure, setSure] = useState(false);
+  const [asked, setAsked] = useState(null); // digits that were read moments ago: the second press means it
   function again(text) {
     const { digits } = typed(text);
-    const why = problemOf(digits);
+    const twice = asked !== digits && asksAgain(digits);
+    const why = problemOf(digits) ?? (twice ? "同じ番号を少し前に読み取っています。別に登録済みなら取り下げてください。もう一度押すと登録します。" : null);
+    setAsked(twice ? digits : asked);
     setProblem(why);
-    if (!why) correct(row, digits);
+    if (!why) correct(row, digits, asked === digits);
   }
   return (
     <div class="card red">
       <p>{time(row.at)}　<span class="digits">{numberOf(row) || "番号は封印済み"}</span>　読み取り: {row.staff || "—"}</p>
       <p class="problem">{row.problem.detail}（{row.problem.code}）</p>
+      {row.problem.code === "same_coupon_again" && <button onClick={() => confirmAgain(row)}>同じ券で間違いないので登録する</button>}
       {row.problem.candidates?.map(c => <button key={c.ocr_line} onClick={() => again(c.ocr_line)}>{c.ocr_line} で登録する</button>)}
       {dose && (
         <form class="row" onSubmit={e => { e.preventDefault(); again(value); }}>

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api.js";
 import { openCamera, tone } from "../camera.js";
 import { isNotGiven, liveProblem, problemOf, typed } from "../coupon.js";
-import { add, isOwn, note, stopped, twice } from "../outbox.js";
+import { add, asksAgain, isOwn, note, stopped } from "../outbox.js";
 import { Digits, Mark } from "../parts.jsx";
 import { state, useApp } from "../state.js";
 
@@ -15,6 +15,7 @@ export function Read() {
   const [clash, setClash] = useState(null);
   const [problem, setProblem] = useState(null); // why there is no camera
   const [last, setLast] = useState(null); // id of the reading kept last
+  const [unkept, setUnkept] = useState(null); // digits that this tablet could not keep
   const video = useRef(null), camera = useRef(null), field = useRef(null), now = useRef(null);
 
   function accept(digits, by) {
@@ -24,7 +25,8 @@ export function Read() {
     camera.current?.pause?.();
     setClash(null);
     setLast(null);
-    setRead({ digits, by, again: twice(digits), warnings: [] });
+    setUnkept(null);
+    setRead({ digits, by, again: asksAgain(digits), warnings: [] });
     warn(digits).then(warnings => {
       if (now.current === digits && warnings.length) setRead(r => r && { ...r, warnings });
     });
@@ -39,10 +41,15 @@ export function Read() {
   }
 
   async function confirm() {
-    if (!read) return;
-    const { digits, by } = read;
+    if (!read || now.current !== read.digits) return; // a second tap finds nothing
+    const { digits, by, again } = read;
     clear();
-    setLast((await add(digits, by)).id);
+    try {
+      setLast((await add(digits, by, again)).id);
+    } catch {
+      tone(false);
+      setUnkept(digits);
+    }
   }
 
   useEffect(() => {
@@ -80,6 +87,13 @@ export function Read() {
         </div>
         <div class="result" aria-live="assertive">
           {read && <Confirm read={read} onYes={confirm} onNo={clear} />}
+          {!read && unkept && (
+            <div class="card red" role="alert">
+              <h2>この端末に保管できませんでした</h2>
+              <p><Digits digits={unkept} big /></p>
+              <p>この接種券はまだ登録されていません。もう一度読み取ってください。続くときは紙に控え、別の端末で登録してください。</p>
+            </div>
+          )}
           {!read && clash && (
             <div class="card amber">
               <h2>読み取りが一致しません</h2>
@@ -91,7 +105,7 @@ export function Read() {
           {!read && !clash && done && <div class="card"><h2>直前の記録</h2><p><Mark row={done} /></p></div>}
           {!read && !clash && waits && <div class="card amber"><h2>直前の記録</h2><p>この端末に保管しました。送信を待っています。</p></div>}
           {!read && !clash && refused && <div class="card red"><h2>直前の記録は受け付けられませんでした</h2><p>{refused.problem.detail}</p><p>「記録と枚数」の要対応から直せます。</p></div>}
-          {!read && !clash && !last && <div class="card"><p>{problem ? "番号を入力するか、スキャナーで読み取ってください。" : "接種券の18桁の数字、またはQRコードを枠に入れてください。"}</p></div>}
+          {!read && !clash && !last && !unkept && <div class="card"><p>{problem ? "番号を入力するか、スキャナーで読み取ってください。" : "接種券の18桁の数字、またはQRコードを枠に入れてください。"}</p></div>}
         </div>
       </div>
       <Manual inputRef={field} onRead={(digits, by) => {
