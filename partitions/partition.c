@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@ enum {
     COLLECT_MAX_BYTES = 256 << 20 /* blobs of one find or scan */
 };
 
+static atomic_uint_fast64_t openings;
+
 struct partition {
     const struct store_engine *engine;
     struct store *store;
@@ -25,10 +28,12 @@ struct partition {
     char municipality[7];
     bool readable_only;
     bool in_transaction;
-    struct log_tree *log;               /* NULL without the log's keys */
-    struct buffer aad;                  /* scratch, empty between calls */
-    struct buffer blob;                 /* scratch, empty between calls */
-    uint64_t orders[STORE_TABLE_COUNT]; /* last given out or stored; 0: ask the store */
+    struct log_tree *log;                /* NULL without the log's keys */
+    struct buffer aad;                   /* scratch, empty between calls */
+    struct buffer blob;                  /* scratch, empty between calls */
+    uint64_t orders[STORE_TABLE_COUNT];  /* last given out or stored; 0: ask the store */
+    uint64_t changes[STORE_TABLE_COUNT]; /* rows in and out since it was opened */
+    uint64_t opening;                    /* no two openings of this process have the same */
     void *note;
     size_t note_bytes;
 };
@@ -126,6 +131,7 @@ enum vrs_err partition_open(const struct store_engine *engine, const char *dir,
     struct partition *p = calloc(1, sizeof *p);
     if (p == NULL)
         return err_fail(fault, ERR_MEMORY, "open partition %s", municipality);
+    p->opening = atomic_fetch_add(&openings, 1) + 1;
     p->engine = engine;
     p->keys = keys;
     p->readable_only = (store_flags & STORE_READ_ONLY_TOOL) != 0;
@@ -431,6 +437,7 @@ enum vrs_err record_insert_hash(struct partition *p, enum store_table t, struct 
         return e;
     r->version = version;
     r->generation = 1;
+    p->changes[t]++;
     order_stored(p, t, r->order);
     return VRS_OK;
 }
@@ -473,7 +480,12 @@ enum vrs_err record_reseal(struct partition *p, enum store_table t, struct recor
 }
 
 enum vrs_err record_remove(struct partition *p, enum store_table t, const struct record_id *id) {
+    p->changes[t]++;
     return p->engine->remove(p->store, t, id->bytes);
+}
+
+uint64_t partition_changes(const struct partition *p, enum store_table t) {
+    return (p->opening << 40) + p->changes[t];
 }
 
 /* ---- many rows: collected first, so that the callback may use the partition */

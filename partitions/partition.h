@@ -68,6 +68,10 @@ bool partition_in_transaction(const struct partition *p);
 bool partition_needs_recovery(const struct partition *p);
 VRS_CHECK enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault);
 
+/* A number that is another one after every row of `t` that was put in or taken out, and after each
+ * opening of the file; undone ones count too.  For what is made of a table and kept in memory. */
+uint64_t partition_changes(const struct partition *p, enum store_table t);
+
 /* A blind index: the id of the index key (u16), and HMAC-SHA-256 under it over (kind, value), cut to
  * 128 bits: no two of 10⁹ values meet, and the index pages that every insert dirties at random are
  * half as many.  Different in every partition (C94).

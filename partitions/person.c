@@ -324,6 +324,20 @@ enum vrs_err coupons_of(struct partition *pt, const struct record_id *person, co
     return record_find(pt, TABLE_COUPON, 1, &index, each_coupon, &x);
 }
 
+enum vrs_err coupon_page(struct partition *pt, const struct record_id *after, uint64_t limit,
+                         coupon_fn *fn, void *arg) {
+    struct coupons x = {.fn = fn, .arg = arg};
+    return record_walk(pt, TABLE_COUPON, after, limit, each_coupon, &x);
+}
+
+enum vrs_err coupon_count(struct partition *pt, uint64_t *out) {
+    return partition_engine(pt)->count(partition_store(pt), TABLE_COUPON, UINT32_MAX, out);
+}
+
+uint64_t coupon_changes(const struct partition *pt) {
+    return partition_changes(pt, TABLE_COUPON);
+}
+
 /* --- links to numbers: the row says whose, the number itself is elsewhere --- */
 
 enum vrs_err number_link_add(struct partition *pt, const struct record_id *number_row,

@@ -72,6 +72,13 @@ typedef enum vrs_err coupon_fn(const struct person_coupon *c, void *arg);
 VRS_CHECK enum vrs_err coupons_of(struct partition *pt, const struct record_id *person,
                                   coupon_fn *fn, void *arg);
 
+/* At most `limit`, in order of their row ids, behind `after` (NULL: from the start). */
+VRS_CHECK enum vrs_err coupon_page(struct partition *pt, const struct record_id *after,
+                                   uint64_t limit, coupon_fn *fn, void *arg);
+VRS_CHECK enum vrs_err coupon_count(struct partition *pt, uint64_t *out);
+/* Another number whenever coupons came or went (partition_changes). */
+uint64_t coupon_changes(const struct partition *pt);
+
 /* Links to rows in vrs-number: the link's id is the row id there. */
 VRS_CHECK enum vrs_err number_link_add(struct partition *pt, const struct record_id *number_row,
                                        const struct record_id *person);

@@ -60,13 +60,13 @@ static const struct field query_fields[] = {
     {3, FIELD_STR, false, MEMBER(line_query, from), 0, 0},
     {4, FIELD_BLOB, true, offsetof(struct line_query, sealed),
      offsetof(struct line_query, sealed_len), 0, 0},
-    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_PRE_SHOT},
+    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_FILTER},
     END};
 
 static const struct field query_aad_fields[] = {
     {2, FIELD_U64, true, MEMBER(line_query, id), 0, 0},
     {3, FIELD_STR, true, MEMBER(line_query, from), 0, 0},
-    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_PRE_SHOT},
+    {5, FIELD_ENUM, true, MEMBER(line_query, kind), LINE_QUERY_COUPON, LINE_QUERY_FILTER},
     END};
 
 static const struct field enrolment_fields[] = {

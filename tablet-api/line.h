@@ -57,18 +57,19 @@ struct line_entry {
 void line_aad(const struct line_entry *e, struct buffer *out);
 
 enum line_query_kind {
-    LINE_QUERY_COUPON = 1,  /* coupons:check; sealed: the 18 digits */
-    LINE_QUERY_ENROL = 2,   /* a device with a one-time code; sealed: struct line_enrolment */
-    LINE_QUERY_RENEW = 3,   /* a terminal's new certificate; sealed: struct line_enrolment */
-    LINE_QUERY_DOCTOR = 4,  /* coupons:check at the own site; sealed: struct line_doctor */
-    LINE_QUERY_PRE_SHOT = 5 /* coupons:pre-shot; sealed: struct line_pre_shot */
+    LINE_QUERY_COUPON = 1,   /* coupons:check; sealed: the 18 digits */
+    LINE_QUERY_ENROL = 2,    /* a device with a one-time code; sealed: struct line_enrolment */
+    LINE_QUERY_RENEW = 3,    /* a terminal's new certificate; sealed: struct line_enrolment */
+    LINE_QUERY_DOCTOR = 4,   /* coupons:check at the own site; sealed: struct line_doctor */
+    LINE_QUERY_PRE_SHOT = 5, /* coupons:pre-shot; sealed: struct line_pre_shot */
+    LINE_QUERY_FILTER = 6    /* coupon-filter; sealed: the last two digits of a ticket number */
 };
 
 /* What waits for the inside's answer: nothing of it is stored outside. */
 struct line_query {
     uint64_t id;
     enum line_query_kind kind;
-    char municipality[7];  /* of the coupon, DOCTOR: of the terminal; else "000000" */
+    char municipality[7];  /* of the coupon, DOCTOR, FILTER: of the terminal; else "000000" */
     char from[48];         /* serial of the asking terminal's certificate; ENROL: peer address */
     const uint8_t *sealed; /* AAD = line_query_aad() */
     size_t sealed_len;

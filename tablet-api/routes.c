@@ -6,6 +6,7 @@
 #include "ocr-ingest/vaccine.h"
 #include "tablet-api/app.h"
 #include "tablet-api/checkpoints.h"
+#include "tablet-api/coupon_filter.h"
 #include "tablet-api/coupon_query.h"
 #include "tablet-api/dose.h"
 #include "tablet-api/enrolment.h"
@@ -39,6 +40,8 @@ const struct route terminal_routes[] = {
      "What the inside knows about a coupon"},
     {ROUTE_POST, "/v1/coupons:pre-shot", "coupon.check", ROUTE_SYSTEM_CLIENT, 4096, coupon_pre_shot,
      "Doses so far, and the earliest day of the next"},
+    {ROUTE_GET, "/v1/coupon-filter/{digits}", "coupon.check", 0, 1024, coupon_filter_get,
+     "The signed filter of issued coupon numbers, for work without network"},
     {ROUTE_POST, "/v1/terminals/current:renew", NULL, ROUTE_NO_LOGIN, ENROLMENT_MAX_BODY,
      enrolment_renew, "A new certificate for this terminal"},
     {ROUTE_GET, "/v1/vaccines", NULL, ROUTE_NO_LOGIN, 1024, vaccines_get, "Vaccine products"},

@@ -24,7 +24,9 @@
     X(SETTING_EXPORT_APPROVAL, "export_approval", 0, 0, 1, "一括出力に承認を求める")               \
     X(SETTING_OFF_HOURS_FROM, "off_hours_from", 20, 0, 24, "時間外の始まり（時）")                 \
     X(SETTING_OFF_HOURS_TO, "off_hours_to", 7, 0, 24, "時間外の終わり（時）")                      \
-    X(SETTING_LOG_REVIEW_DAYS, "log_review_days", 31, 1, 92, "操作記録の点検の間隔（日）")
+    X(SETTING_LOG_REVIEW_DAYS, "log_review_days", 31, 1, 92, "操作記録の点検の間隔（日）")         \
+    X(SETTING_COUPON_FILTER, "coupon_filter", 0, 0, 1,                                             \
+      "通信できない端末のために、発行済み接種券番号の一覧を会場の端末に渡す")
 
 enum setting {
 #define X(sym, name, def, low, high, label) sym,

@@ -154,6 +154,7 @@ TERMINALS = {
     "POST /v1/doses/{receipt_id}:cancel": Row(at("/v1/doses/{receipt}:cancel", WHY)),
     "POST /v1/coupons:check": Row(at("/v1/coupons:check", lambda i: {"ocr_line": i.line}),
                                   other="nothing"),
+    "GET /v1/coupon-filter/{digits}": Row(at("/v1/coupon-filter/07"), {404}, None),  # switched off: coupon_filter.py
     "POST /v1/coupons:pre-shot": Row(at("/v1/coupons:pre-shot", lambda i: {
         "ocr_line": i.line, "product": "comirnaty"}), {200, 403, 404}, None),
     # on its first day a certificate is not renewed; a request by another key never
@@ -573,8 +574,9 @@ def internet(stack, routes, ours, theirs):
                     continue
                 answer = route.ask(c, ids)
                 foreign = other or c is not tablet  # receipts are the posting terminal's alone
-                if not may:
-                    if (answer.status, answer.code) != (403, "forbidden"):
+                person = name == "a system client" and not route.open and "system_client" not in route.flags
+                if not may or person:
+                    if (answer.status, answer.code) != ((401, "login_required") if person else (403, "forbidden")):
                         bad.append(f"{route.name} without the right: {short(answer)}")
                 elif "{receipt_id}" in route.path and foreign:
                     if answer.status not in (403, 404):

@@ -252,6 +252,10 @@ def tablets(stack, clerk):
         t.post("/v1/coupons:check", {"ocr_line": line})
         t.post("/v1/coupons:pre-shot", {"ocr_line": line, "product": "comirnaty"})
     t.post("/v1/coupons:pre-shot", {"ocr_line": f"21142051{coupons[0]}", "product": "comirnaty"})
+    t.get("/v1/coupon-filter/00")
+    chief = stack.staff(MINATO, "minato-approver")
+    chief.request("PUT", "/v1/settings", {"coupon_filter": 1}, headers=tag(chief.get("/v1/settings").json["version"]))
+    ok(until(lambda: t.get("/v1/coupon-filter/00").status == 200), "the coupon filter is walked over")
     t.get("/v1/vaccines")
     relayed = {"idempotency_key": str(uuid.uuid4()), "municipality_code": MINATO}
     sealed = json.dumps({"key": relayed["idempotency_key"], "municipality": MINATO, "dose": body(

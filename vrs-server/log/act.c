@@ -55,6 +55,7 @@ static const struct {
     {"dose.take_over", ACT_FOLLOWS, "照会結果の接種記録への取込み"},
     {"coupon.check", ACT_OUTSIDE, "接種券の確認"},
     {"coupon.doctor", ACT_OUTSIDE, "読み誤った接種券の候補の表示"},
+    {"coupon.filter", ACT_OUTSIDE, "発行済み接種券番号の一覧の受渡し"},
     {"coupon.pre_shot", ACT_OUTSIDE, "接種前の接種回数の確認"},
     {"review.list", ACT_REQUEST, "確認一覧の表示"},
     {"review.settle", ACT_REQUEST, "確認が必要な記録の解決"},

@@ -50,7 +50,7 @@ static enum vrs_err sign_head(struct work *w, struct signer_request *r) {
 }
 
 static enum vrs_err sign_statement(struct work *w, struct signer_request *r) {
-    static const char *const kinds[] = {"erasure", "export", "migration"};
+    static const char *const kinds[] = {"erasure", "export", "migration", "coupon-filter"};
     const struct log_keys *keys = w->o->keys;
     uint8_t signature[CRYPTO_SIGNATURE_BYTES];
     struct buffer text;

@@ -8,7 +8,7 @@
  *              An epoch that was left behind is never signed again.
  *   STATEMENT  kind, text → signature over kind "\n" text; kinds are a closed list:
  *              "erasure" (消去証明書), "export" (操作記録の書き出し), "migration"
- *              (移行するデータの目録)
+ *              (移行するデータの目録), "coupon-filter" (発行済み接種券番号の一覧)
  *   CERT       kind (tablet | reader | system | lgwan), name, municipality, days, PKCS#10 → PEM.
  *              The subject is what vrs-server says, never what the request says; the request gives
  *              only its key and the proof that it has the private half (P-256 or better).

@@ -15,9 +15,12 @@
 #include "vrs-server/doses/line_outcomes.h"
 #include "vrs-server/terminals/doctor.h"
 #include "vrs-server/terminals/enrolment.h"
+#include "vrs-server/terminals/filter_query.h"
 #include "vrs-server/terminals/terminal_list.h"
 
 enum { QUOTA_NAMES = 65536, DAY_MS = 86400000 };
+/* Large answers leave room in a post for those that somebody reads a coupon with. */
+enum { SMALL_ANSWER = 32768, ROOM_FOR_SMALL = 1 << 20 };
 
 struct query_job {
     struct pool_job job; /* first */
@@ -38,6 +41,7 @@ struct line_queries {
     struct client *client;
     struct crypto_opener *const *opener; /* by worker */
     struct throttle *doctor_quota; /* by serial, a day: the outside's own count is not believed */
+    struct filter_queries *filters;
     struct buffer answers;
     char *ca_pem; /* given to devices with their certificate */
     bool has_answers, answering, closing;
@@ -202,7 +206,15 @@ static enum vrs_err query_run(struct pool_job *job, struct partition *p) {
     return e;
 }
 
-static void put_answer(struct line_queries *l, const struct line_answer *a) {
+void line_queries_answer(struct line_queries *l, const struct line_answer *a) {
+    bool small = a->len <= SMALL_ANSWER;
+    struct line_answer busy = {.id = a->id};
+    if (l->closing)
+        return;
+    if (!small && l->answers.len + a->len > LINE_MAX_BODY - ROOM_FOR_SMALL) {
+        (void)snprintf(busy.refusal, sizeof busy.refusal, "%s", err_name(ERR_BUSY));
+        a = &busy;
+    }
     if (!l->has_answers)
         line_answers_begin(&l->answers);
     l->has_answers = true;
@@ -226,7 +238,7 @@ static void query_answer(struct line_queries *l, const struct query_job *q) {
     a.body = body.data;
     a.len = body.len;
     if (e == VRS_OK)
-        put_answer(l, &a);
+        line_queries_answer(l, &a);
     buffer_fini(&body);
 }
 
@@ -343,7 +355,7 @@ static void enrol_answer(struct enrol_job *j, enum vrs_err e) {
     } else {
         (void)snprintf(a.refusal, sizeof a.refusal, "%s", err_name(e));
     }
-    put_answer(l, &a);
+    line_queries_answer(l, &a);
     buffer_fini(&body);
 }
 
@@ -396,6 +408,10 @@ void line_queries_take(struct line_queries *l, const struct line_query *from) {
         enrolment_take(l, from);
         return;
     }
+    if (from->kind == LINE_QUERY_FILTER) {
+        filter_queries_take(l->filters, from);
+        return;
+    }
     struct query_job *q = calloc(1, sizeof *q + from->sealed_len);
     if (q == NULL)
         return; /* unanswered: the tablet's deadline speaks */
@@ -444,8 +460,10 @@ enum vrs_err line_queries_open(struct server *s, struct client *line,
     l->opener = opener;
     buffer_init(&l->answers, LINE_MAX_BODY);
     l->doctor_quota = throttle_open(QUOTA_NAMES, (unsigned)s->config.doctor_per_day, DAY_MS);
-    if (l->doctor_quota == NULL)
-        return ERR_MEMORY;
+    enum vrs_err e =
+        l->doctor_quota != NULL ? filter_queries_open(s, l, opener, &l->filters) : ERR_MEMORY;
+    if (e != VRS_OK)
+        return e;
     return read_authority(s->config.tablet_ca_file, &l->ca_pem, fault);
 }
 

@@ -15,6 +15,9 @@ VRS_CHECK enum vrs_err line_queries_open(struct server *s, struct client *line,
                                          struct crypto_opener *const *opener,
                                          struct line_queries **out, struct vrs_fault *fault);
 void line_queries_stop(struct line_queries *l);
+/* An answer to the outside, with the next post; copied.  One that finds no room in the post is told
+ * as busy. */
+void line_queries_answer(struct line_queries *l, const struct line_answer *a);
 /* The query is copied. */
 void line_queries_take(struct line_queries *l, const struct line_query *q);
 

@@ -2,17 +2,18 @@
 //   outbox    {id, municipality, sealed, at, staff, terminal, problem?}   until a 2xx
 //   receipts  {id, receipt_id, outcome, at, staff, day}                  of today, without the coupon
 //   settings  {name, value}
+//   filters   a shard of the coupon filter as it came, until it ends: {shard, …}  (filter.js)
 
 const NAME = "vrs-tablet";
 let opened = null;
 
 function open() {
   opened ??= new Promise((resolve, reject) => {
-    const rq = indexedDB.open(NAME, 1);
+    const rq = indexedDB.open(NAME, 2);
     rq.onupgradeneeded = () => {
-      rq.result.createObjectStore("outbox", { keyPath: "id" });
-      rq.result.createObjectStore("receipts", { keyPath: "id" });
-      rq.result.createObjectStore("settings", { keyPath: "name" });
+      const stores = { outbox: "id", receipts: "id", settings: "name", filters: "shard" };
+      for (const [name, keyPath] of Object.entries(stores))
+        if (!rq.result.objectStoreNames.contains(name)) rq.result.createObjectStore(name, { keyPath });
     };
     rq.onsuccess = () => {
       // Another tab with a newer form of the store: let it go on, ours is told to reload.

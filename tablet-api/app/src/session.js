@@ -1,6 +1,7 @@
 // Who works here: log in, log out, what is fetched once a session is open.
 import { call, hasToken, setToken } from "./api.js";
 import * as db from "./db.js";
+import { loadFilters, recallFilters } from "./filter-load.js";
 import { note, schedule, stopped } from "./outbox.js";
 import { change, state } from "./state.js";
 
@@ -12,11 +13,14 @@ export async function loadApp() {
     change({ app: app.json, vaccines: vaccines.json.products, revoked: null });
     await db.setSetting("app", { app: app.json, vaccines: vaccines.json.products });
     schedule(0);
+    await recallFilters();
+    loadFilters();
     return true;
   }
   stopped(app);
   const kept = await db.setting("app");
   if (kept) change({ app: kept.app, vaccines: kept.vaccines });
+  await recallFilters();
   return false;
 }
 

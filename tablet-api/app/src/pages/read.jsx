@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api.js";
 import { openCamera, tone } from "../camera.js";
 import { isNotGiven, liveProblem, problemOf, typed } from "../coupon.js";
+import { offlineWords } from "../filter-load.js";
 import { add, asksAgain, isOwn, note, stopped } from "../outbox.js";
 import { Digits, Mark } from "../parts.jsx";
 import { state, useApp } from "../state.js";
@@ -27,8 +28,8 @@ export function Read() {
     setLast(null);
     setUnkept(null);
     setRead({ digits, by, again: asksAgain(digits), warnings: [] });
-    warn(digits).then(warnings => {
-      if (now.current === digits && warnings.length) setRead(r => r && { ...r, warnings });
+    warn(digits).then(words => {
+      if (now.current === digits) setRead(r => r && { ...r, ...words });
     });
   }
 
@@ -142,6 +143,7 @@ function Confirm({ read, onYes, onNo }) {
       <p>券面の番号と同じか確かめてください。{other && "この会場とは別の自治体の接種券です。"}</p>
       {read.again && <p class="warn"><b>同じ番号を少し前に読み取っています。</b>同じ券をもう一度かざしていませんか。</p>}
       {read.warnings.map(w => <p class="warn" key={w}>{w}</p>)}
+      {read.note && <p class="help">{read.note}</p>}
       <div class="buttons">
         <button class="main" id="yes" ref={yes} onClick={onYes}>{read.again ? "それでも登録する" : "登録する"}</button>
         <button id="no" onClick={onNo}>登録しない</button>
@@ -156,17 +158,18 @@ const CHECKED = {
   moved_out: "この接種券の方は転出しています。今お住まいの自治体の接種券か確かめてください。",
 };
 
-/** What the inside knows about this coupon; no answer is no warning. */
+/** What the inside knows about this coupon; without it, what the filter on this tablet can tell.
+ * → {warnings, note?} */
 async function warn(digits) {
-  if (state.session !== "open" || !state.online) return [];
+  if (state.session !== "open" || !state.online) return offlineWords(digits);
   const r = await call("POST", "/v1/coupons:check", { ocr_line: digits });
   note(r);
   if (!r.ok) {
     stopped(r);
-    return [];
+    return r.away ? offlineWords(digits) : { warnings: [] };
   }
   const words = CHECKED[r.json.status] ? [CHECKED[r.json.status]] : [];
-  return [...words, ...(r.json.warnings ?? []).map(w => w.detail)];
+  return { warnings: [...words, ...(r.json.warnings ?? []).map(w => w.detail)] };
 }
 
 function Manual({ inputRef, onRead, off }) {
