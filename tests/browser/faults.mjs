@@ -10,7 +10,24 @@ const one = new Tablet(stack, "tablet-1"), two = new Tablet(stack, "tablet-2");
 const line = n => `21131032${stack.samples[n].coupon_number}`;
 const states = async n => ((await stack.do("doses", { coupon: stack.samples[n].coupon_number })).doses ?? []).map(d => d.state);
 const kept = async n => until(async () => (await one.unsent()) === n);
+/** What is said before a reading is confirmed; it is not. */
+async function words(p, digits) {
+  await p.fill("#line", digits);
+  await p.press("#line", "Enter");
+  await p.waitForSelector("#yes");
+  await p.waitForTimeout(300); // a look into the filter is no request
+  const text = await p.innerText(".result");
+  await p.click("#no");
+  return text;
+}
+const filters = p => p.evaluate(async () => {
+  const db = await new Promise(r => { const o = indexedDB.open("vrs-tablet"); o.onsuccess = () => r(o.result); });
+  const n = await new Promise(r => { const c = db.transaction("filters").objectStore("filters").count(); c.onsuccess = () => r(c.result); });
+  db.close();
+  return n;
+});
 try {
+  await stack.do("setting", { name: "coupon_filter", value: 1 });
   const p = await one.open();
   await one.go();
   await one.logIn("site-1");
@@ -22,6 +39,8 @@ try {
   await p.getByText("設定しました。").waitFor();
   await axe(p, "hand-over");
   await p.getByRole("button", { name: "読み取り", exact: true }).click();
+
+  ok(await until(async () => (await filters(p)) === 1, 20), "the municipality's coupon filter is loaded");
 
   // An answer that is lost: committed, then the connection breaks before the outcome is told.
   await stack.do("stop", { name: "vrs-server" });
@@ -38,6 +57,9 @@ try {
   ok(/送信を待っています/.test(await p.innerText(".result")), "amber with words while it waits");
   equal(await p.locator(".mark.green").count(), 0, "nothing is green without a receipt");
   await axe(p, "without the server");
+  ok(/発行済みの一覧（.*時点）にありません。番号を確かめてください/.test(await words(p, "211310325999999999")),
+    "a number that was not issued: a warning without network");
+  ok(!/発行済みの一覧/.test(await words(p, line(5))), "an issued one: none");
 
   // The session is gone with the server.
   await stack.do("restart", { name: "tablet-api" });
@@ -66,6 +88,7 @@ try {
   await q.fill("#code", "kaijo-12345");
   await q.getByRole("button", { name: "読み取りを続ける" }).click();
   await q.waitForSelector("#line");
+  ok(/発行済みの一覧（/.test(await words(q, "211310325999999999")), "the filter is there after a restart");
   await one.read(line(3));
   ok(await kept(2), "the unlock fills the outbox");
   equal(await q.getByRole("button", { name: "ワクチン・会場" }).count(), 0, "and nothing else");

@@ -41,6 +41,11 @@ class Commands:
         url = f"/v1/residents/{found[0]['resident_id']}/doses"
         return {"doses": self.staff().get(url).json["doses"]}
 
+    def setting(self, name, value):
+        chief = self.stack.staff(TOWN, "minato-approver")
+        version = chief.get("/v1/settings").headers["etag"]
+        return {"status": chief.request("PUT", "/v1/settings", {name: value}, headers={"If-Match": version}).status}
+
     def reviews(self):
         return self.staff().get("/v1/reviews?limit=500").json
 

@@ -62,5 +62,5 @@ async function load() {
   note(r);
   if (r.ok) return loadFilters((await take(r.json, true)) ? PACE_MS : LATER_MS);
   if (stopped(r) || r.status === 404 || r.status === 403) return; // the municipality has not switched it on
-  loadFilters(Math.max(r.wait_ms ?? 0, r.status === 429 ? LATER_MS : BUSY_MS));
+  loadFilters(r.status === 429 ? LATER_MS : r.wait_ms || BUSY_MS);
 }
