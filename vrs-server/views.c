@@ -59,13 +59,14 @@ static const char *maker_of(const struct server *s, const char *product) {
 json_t *view_dose(const struct server *s, const struct claim *c) {
     char id[33];
     record_id_format(&c->id, id);
-    json_t *o = json_pack(
-        "{s:s,s:I,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "dose_id", id, "version",
-        (json_int_t)c->version, "state", claim_state_name(c->state), "status",
-        c->given ? "given" : "not_given", "dose_number", c->coupon.dose_number, "municipality_code",
-        c->coupon.municipality.digits, "coupon_number", c->coupon.number.digits, "product",
-        c->product, "maker", maker_of(s, c->product), "lot", c->lot, "site", c->site, "physician",
-        c->physician, "read_by", c->read_by, "origin", c->origin);
+    json_t *o =
+        json_pack("{s:s,s:I,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "dose_id",
+                  id, "version", (json_int_t)c->version, "state", claim_state_name(c->state),
+                  "status", c->given ? "given" : "not_given", "dose_number", c->coupon.dose_number,
+                  "municipality_code", c->coupon.municipality.digits, "coupon_number",
+                  c->coupon.number.digits, "product", c->product, "maker", maker_of(s, c->product),
+                  "lot", c->lot, "site", c->site, "physician", c->physician, "read_by", c->read_by,
+                  "origin", c->origin, "terminal", c->terminal, "staff", c->staff);
     if (o == NULL)
         return NULL;
     (void)json_object_set_new(o, "vaccinated_on", view_date(c->vaccinated_on));

@@ -268,6 +268,7 @@ def receipts(stack, c, people):
     equal(post_dose(tablet, line("5000000009"), vaccinated_on="1950-01-01")["outcome"],
           "recorded_for_review", "a dose before birth is kept for review, not refused")
     dose = next(d for d in doses_of(c, people[7]) if d["dose_id"] == first["dose_id"])
+    equal((dose["terminal"], dose["staff"]), ("tablet-1", "site-1"), "who read it, and on which terminal")
     equal((dose["read_by"], dose["origin"], dose["state"]), ("ocr", "tablet", "recorded"),
           "it is on the record with its origin")
     waiting = post_dose(tablet, line("5920000001"))

@@ -333,6 +333,7 @@ def doses(stack, c):
             d["origin"]) for d in found],
           [(1, "2021-07-01", "comirnaty", "FF3620", "recorded", "punch", "import")],
           "doses: it is on the person's record with its origin")
+    equal([(d["terminal"], d["staff"]) for d in found], [("lgwan-131032", "minato-1")], "doses: and with who sent the file")
     equal(send([row(1, 会場="別会場"), row(1, 会場="第三会場")]).counts(), (2, 0, 0, 2, 0),
           "doses: the same dose again is the same")
     equal(len(doses_of(c, resident_id)), 1, "doses: and is shown once")
