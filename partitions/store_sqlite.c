@@ -184,7 +184,8 @@ static const char *const op_sql[OP_COUNT_OF] = {
     [OP_FIND + 2] = "SELECT " COLUMNS " FROM \"%s\" WHERE i2=?1 ORDER BY ord,id",
     [OP_FIND + 3] = "SELECT " COLUMNS " FROM \"%s\" WHERE i3=?1 ORDER BY ord,id",
     [OP_SCAN] = "SELECT " COLUMNS " FROM \"%s\" WHERE state=?3 AND ord>?1 ORDER BY ord LIMIT ?2",
-    [OP_SCAN_ANY] = "SELECT " COLUMNS " FROM \"%s\" WHERE ord>0 AND ord>?1 ORDER BY ord LIMIT ?2",
+    /* The first bound is where it begins; the other is what the partial index asks for. */
+    [OP_SCAN_ANY] = "SELECT " COLUMNS " FROM \"%s\" WHERE ord>?1 AND ord>0 ORDER BY ord LIMIT ?2",
     [OP_WALK] = "SELECT " COLUMNS " FROM \"%s\" WHERE id>?1 ORDER BY id LIMIT ?2",
     [OP_WALK_ALL] = "SELECT " COLUMNS " FROM \"%s\" ORDER BY id LIMIT ?2",
     [OP_INSERT] = "INSERT INTO \"%s\"(" COLUMNS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",

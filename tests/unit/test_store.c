@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "lib/clock.h"
 #include "partitions/store.h"
 #include "tests/lib/stand.h"
 
@@ -221,6 +222,33 @@ static void find_answers_in_order(void **state) {
         ok(eng->find(st, TABLE_HELD, n, &key.index[n], see, &seen));
         assert_int_equal(seen.count, 0);
     }
+    ok(eng->commit(st));
+}
+
+static int64_t fastest_scan_us(uint64_t after) {
+    int64_t best = INT64_MAX;
+    for (int i = 0; i < 50; i++) {
+        struct seen seen = {0};
+        int64_t began = clock_mono_us();
+        ok(eng->scan(st, TABLE_CLAIM, UINT32_MAX, after, 1, see, &seen));
+        int64_t took = clock_mono_us() - began;
+        assert_int_equal(seen.orders[0], after + 1);
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+/* Pages of a long table cost the same at its end as at its beginning. */
+static void a_scan_begins_where_it_is_told(void **state) {
+    enum { ROWS = 20000 };
+    (void)state;
+    ok(eng->begin(st));
+    for (unsigned i = 1; i <= ROWS; i++)
+        insert_ok(TABLE_CLAIM, i);
+    int64_t first = fastest_scan_us(0), last = fastest_scan_us(ROWS - 2);
+    print_message("a page at the beginning %lld us, at the end %lld us\n", (long long)first,
+                  (long long)last);
+    assert_true(last <= 10 * first + 100);
     ok(eng->commit(st));
 }
 
@@ -854,6 +882,7 @@ int main(void) {
             CONFORMS(update_compares_version_and_generation),
             CONFORMS(a_conflict_is_an_answer_not_a_failure),
             CONFORMS(find_answers_in_order),
+            CONFORMS(a_scan_begins_where_it_is_told),
             CONFORMS(scan_pages_by_order),
             CONFORMS(walk_pages_by_id),
             CONFORMS(a_savepoint_undoes_one_job),
