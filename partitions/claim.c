@@ -34,6 +34,7 @@ static const struct field members[] = {
     FIELD(26, FIELD_BOOL, struct claim, cancelled_by_terminal),
     FIELD(27, FIELD_I32, struct claim, state), /* for the history, whose rows have no state */
     FIELD(28, FIELD_I64, struct claim, log_seq),
+    FIELD(29, FIELD_I64, struct claim, stored_ms),
     {0},
 };
 
@@ -161,6 +162,45 @@ enum vrs_err claims_in_state(struct partition *p, enum claim_state s, uint64_t a
     return record_scan(p, TABLE_CLAIM, s, after, limit, each_claim, &each);
 }
 
+struct first {
+    uint64_t order; /* 0: none */
+    int64_t stored_ms;
+};
+
+static enum vrs_err take_first(struct claim *c, void *arg) {
+    struct first *f = arg;
+    f->order = c->order;
+    f->stored_ms = c->stored_ms;
+    return VRS_OK;
+}
+
+/* Between `low`, which was stored before, and `high`, behind which nothing was; orders have gaps where
+ * claims were erased. */
+enum vrs_err claim_order_before(struct partition *p, int64_t ms, uint64_t *after) {
+    struct each each = {.fn = take_first};
+    uint64_t low = 0, high;
+    bool noted = true;
+    *after = 0;
+    enum vrs_err e = partition_engine(p)->max_order(partition_store(p), TABLE_CLAIM, &high);
+    while (e == VRS_OK && low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        struct first f = {0};
+        each.arg = &f;
+        e = record_scan(p, TABLE_CLAIM, UINT32_MAX, middle, 1, each_claim, &each);
+        if (e != VRS_OK)
+            return e;
+        if (f.order == 0 || f.order > high || f.stored_ms >= ms) {
+            high = middle;
+        } else {
+            low = f.order;
+            noted = f.stored_ms != 0;
+        }
+    }
+    if (e == VRS_OK && noted)
+        *after = low;
+    return e;
+}
+
 /* --- writing --- */
 
 static enum vrs_err set_columns(struct partition *p, const struct claim *c, struct record *r) {
@@ -203,6 +243,7 @@ enum vrs_err claim_insert(struct partition *p, struct claim *c) {
     struct record r;
     record_init(&r);
     r.id = c->id;
+    c->stored_ms = clock_now_ms();
     enum vrs_err e = set_columns(p, c, &r);
     if (e == VRS_OK)
         e = partition_next_order(p, TABLE_CLAIM, &r.order);

@@ -55,6 +55,9 @@ struct claim {
     struct record_id duplicate_of; /* DUPLICATE: the claim it repeats */
     int64_t registered_ms;         /* 登録日時 (when the outside received it) */
     int64_t read_at_ms;            /* -1 absent */
+    /* When it got its order: grows with it, as far as our clock does.  Set by claim_insert; 0: stored
+     * before this was noted. */
+    int64_t stored_ms;
     /* last change */
     char changed_by[64];
     char change_reason[512];
@@ -85,6 +88,10 @@ VRS_CHECK enum vrs_err claims_of_person(struct partition *p, const struct record
 /* By state (REVIEW, CONFLICT, WAITING: the work list), order after, at most limit. */
 VRS_CHECK enum vrs_err claims_in_state(struct partition *p, enum claim_state s, uint64_t after,
                                        uint64_t limit, claim_fn *fn, void *arg);
+/* *after: a place in the order of arrival behind which everything is that was stored at `ms` or later,
+ * 0 when that cannot be told (claims from before stored_ms was noted).  A handful of reads.  It holds
+ * with the clock's steps taken back: ask for a moment that lies before by more than they are. */
+VRS_CHECK enum vrs_err claim_order_before(struct partition *p, int64_t ms, uint64_t *after);
 VRS_CHECK enum vrs_err claim_insert(struct partition *p, struct claim *c);
 /* Keeps the old version in claim_history.  changed_by, change_reason, changed_ms say why. */
 VRS_CHECK enum vrs_err claim_update(struct partition *p, struct claim *c);

@@ -276,6 +276,74 @@ static void erasure_takes_history_and_marks_of_that_person_alone(void **state) {
     assert_false(stand_holds(room.stand.partitions, mine.receipt, sizeof mine.receipt));
 }
 
+/* --- by when it was stored --- */
+
+static void days_later(int days) {
+    static char path[192];
+    (void)snprintf(path, sizeof path, "%s/clock", room.stand.dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    (void)fprintf(f, "%d\n", days * 86400);
+    assert_int_equal(fclose(f), 0);
+    clock_use_file(path); /* looked at anew */
+}
+
+static enum vrs_err count_claim(struct claim *c, void *arg) {
+    (void)c;
+    ++*(size_t *)arg;
+    return VRS_OK;
+}
+
+static size_t behind(uint64_t after) {
+    size_t n = 0;
+    room_ok(claims_in_state(room.partition, CLAIM_RECORDED, after, 10000, count_claim, &n));
+    return n;
+}
+
+static uint64_t before(int64_t ms) {
+    uint64_t after;
+    room_ok(claim_order_before(room.partition, ms, &after));
+    return after;
+}
+
+static void what_was_stored_since_a_day_is_found_without_the_rest(void **state) {
+    enum { DAYS = 20, A_DAY = 100 };
+    int64_t began[DAYS + 1];
+    struct claim first = {0}, c;
+    (void)state;
+    assert_int_equal(before(clock_now_ms()), 0);
+    for (int d = 0; d < DAYS; d++) {
+        days_later(d);
+        began[d] = clock_now_ms();
+        for (int i = 0; i < A_DAY; i++) {
+            char number[11];
+            (void)snprintf(number, sizeof number, "%010d", d * A_DAY + i);
+            c = stored(number, 1, CLAIM_RECORDED);
+            assert_in_range(c.stored_ms, began[d], began[d] + 60000);
+            first = d == 0 && i == 0 ? c : first;
+        }
+    }
+    began[DAYS] = clock_now_ms() + 86400000;
+    for (int d = 0; d <= DAYS; d++)
+        assert_int_equal(behind(before(began[d])), (DAYS - d) * A_DAY);
+    /* A change keeps its place; erased ones leave gaps. */
+    room_ok(claim_update(room.partition, &first));
+    room_ok(claim_get(room.partition, &first.id, &c));
+    assert_int_equal(c.stored_ms, first.stored_ms);
+    for (uint64_t n = first.order + 250; n < first.order + 350; n++) {
+        struct list *l = fresh();
+        struct erased x;
+        erased_init(&x);
+        room_ok(claims_in_state(room.partition, CLAIM_RECORDED, n - 1, 1, take, l));
+        if (l->claim[0].order == n)
+            room_ok(claim_erase(room.partition, &l->claim[0].id, &x));
+        erased_fini(&x);
+    }
+    assert_int_equal(behind(before(began[3])), (DAYS - 3) * A_DAY - 50);
+    assert_int_equal(behind(before(began[4])), (DAYS - 4) * A_DAY);
+    clock_use_file(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         ROOM_TEST(all_members_come_back),
@@ -285,6 +353,7 @@ int main(void) {
         ROOM_TEST(only_outcomes_with_a_receipt_are_handed_over),
         ROOM_TEST(a_change_during_the_hand_over_stays_marked),
         ROOM_TEST(an_undone_claim_leaves_no_mark),
+        ROOM_TEST(what_was_stored_since_a_day_is_found_without_the_rest),
         ROOM_TEST(erasure_takes_history_and_marks_of_that_person_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@
 
 enum {
     MEND_MAX = 2000,    /* doses of one act */
-    SCAN_MAX = 1000000, /* doses looked at */
+    SCAN_MAX = 1000000, /* doses looked at: all that came since the day before the span */
     PAGE = 1000,
     REASON_MAX = 500,
     SPAN_DAYS = 7,
@@ -144,21 +144,23 @@ static enum vrs_err see_claim(struct claim *c, void *arg) {
     return VRS_OK;
 }
 
+/* A reading is received before it is stored, so nothing before the span's beginning needs a look.  A
+ * day in hand: for the clocks of both sides, and for steps that ours took back. */
 static enum vrs_err find_claims(struct partition *p, struct mending *m) {
     static const enum claim_state states[] = {CLAIM_RECORDED, CLAIM_REVIEW, CLAIM_WAITING,
                                               CLAIM_CONFLICT, CLAIM_VISIT};
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+    uint64_t begin;
+    enum vrs_err e = claim_order_before(p, m->from_ms - DAY_MS, &begin);
+    for (size_t i = 0; i < sizeof states / sizeof states[0] && e == VRS_OK; i++) {
         uint64_t before = 0, seen = 0;
-        m->last_order = 0;
+        m->last_order = begin;
         do {
             before = m->scanned;
-            enum vrs_err e = claims_in_state(p, states[i], m->last_order, PAGE, see_claim, m);
-            if (e != VRS_OK)
-                return e;
+            e = claims_in_state(p, states[i], m->last_order, PAGE, see_claim, m);
             seen = m->scanned - before;
-        } while (seen == PAGE);
+        } while (e == VRS_OK && seen == PAGE);
     }
-    return VRS_OK;
+    return e;
 }
 
 static void change(const struct mending *m, struct claim *c) {
