@@ -14,12 +14,13 @@
 
 enum { MAX_CANDIDATES = 3, ANSWER_MAX = 16384 };
 
-/* `list`: of candidates, a new reference that is taken, NULL none. */
-static void reply(struct http_request *rq, const char *status, json_t *list) {
+/* `list`: of candidates, a new reference that is taken, NULL none.  `earliest_on`: NULL none. */
+static void reply(struct http_request *rq, const char *status, json_t *list,
+                  const char *earliest_on) {
     struct buffer b;
     buffer_init(&b, ANSWER_MAX);
-    json_t *doc =
-        json_pack("{s:s, s:o}", "status", status, "candidates", list != NULL ? list : json_array());
+    json_t *doc = json_pack("{s:s, s:o, s:s*}", "status", status, "candidates",
+                            list != NULL ? list : json_array(), "earliest_on", earliest_on);
     if (json_write(&b, doc))
         http_reply_json(rq, 200, (const char *)b.data, b.len);
     else
@@ -31,7 +32,7 @@ static void reply(struct http_request *rq, const char *status, json_t *list) {
 /* What the form alone suggests for a line that is not valid: no knowledge of what is issued. */
 static void reply_invalid(struct http_request *rq, const struct intake_refusal *no) {
     json_t *extra = intake_extra(no);
-    reply(rq, "invalid", json_incref(json_object_get(extra, "candidates")));
+    reply(rq, "invalid", json_incref(json_object_get(extra, "candidates")), NULL);
     json_decref(extra);
 }
 
@@ -62,6 +63,20 @@ static json_t *candidates_of(const struct http_request *rq, const struct line_an
     return NULL;
 }
 
+/* The inside's day, taken apart; "" none. */
+static void earliest_of(const struct line_answer *a, char day[11]) {
+    const char *text = NULL;
+    const struct json_field fields[] = {JF_STR("earliest_on", true, 10, &text), JF_END};
+    struct vrs_fault fault = {0};
+    struct civil_date on;
+    json_t *doc = NULL;
+    day[0] = '\0';
+    if (a->len > 0 && json_parse(a->body, a->len, &doc, &fault) == VRS_OK &&
+        json_read(doc, fields, &fault) == VRS_OK && clock_parse_date(text, &on) == VRS_OK)
+        clock_format_date(on, day);
+    json_decref(doc);
+}
+
 static void give_back(struct http_request *rq) {
     const struct tablet *t = http_arg(rq);
     struct caller *c = http_context(rq);
@@ -76,8 +91,11 @@ static void answered(struct http_request *rq, const struct line_answer *a) {
                                         [LINE_COUPON_RECORDED] = "dose_already_recorded",
                                         [LINE_COUPON_MOVED_OUT] = "moved_out"};
     const struct caller *c = terminal_caller(rq);
-    if (a == NULL || a->status != LINE_COUPON_UNKNOWN)
-        give_back(rq); /* nobody was looked for */
+    char earliest_on[11] = "";
+    if (a != NULL && c->own_coupon && a->status == LINE_COUPON_OK)
+        earliest_of(a, earliest_on);
+    if (a == NULL || (a->status != LINE_COUPON_UNKNOWN && earliest_on[0] == '\0'))
+        give_back(rq); /* nobody was looked for, no day told */
     if (a == NULL && c->refusal == NULL) {
         http_problem(rq, ERR_INSIDE_AWAY, NULL, NULL);
         return;
@@ -86,7 +104,7 @@ static void answered(struct http_request *rq, const struct line_answer *a) {
                        ? candidates_of(rq, a)
                        : NULL;
     if (list != NULL) {
-        reply(rq, "candidates", list);
+        reply(rq, "candidates", list, NULL);
         return;
     }
     if (c->refusal != NULL) {
@@ -97,7 +115,7 @@ static void answered(struct http_request *rq, const struct line_answer *a) {
     enum line_coupon_status status = a->status;
     if (!c->own_coupon && status != LINE_COUPON_UNKNOWN)
         status = LINE_COUPON_OK;
-    reply(rq, names[status], NULL);
+    reply(rq, names[status], NULL, earliest_on[0] != '\0' ? earliest_on : NULL);
 }
 
 static enum vrs_err ask_coupon(struct tablet *t, struct http_request *rq,
@@ -161,6 +179,22 @@ static enum vrs_err read_doubts(const json_t *confidence, const json_t *second,
     return VRS_OK;
 }
 
+/* "product" and "vaccinated_on": the dose that is meant.  One without the other asks nothing. */
+static enum vrs_err read_dose(const struct tablet *t, const char *product, const char *on,
+                              struct line_doctor *d, struct vrs_fault *fault) {
+    struct civil_date day;
+    if (product != NULL && vaccine_find(t->vaccines, product) == NULL)
+        return err_fail(fault, ERR_R132, "product");
+    enum vrs_err e = on != NULL ? clock_parse_date(on, &day) : VRS_OK;
+    if (e != VRS_OK)
+        return err_fail(fault, e, "vaccinated_on");
+    if (product != NULL && on != NULL) {
+        (void)snprintf(d->product, sizeof d->product, "%s", product);
+        clock_format_date(day, d->vaccinated_on);
+    }
+    return VRS_OK;
+}
+
 static enum vrs_err check_valid(struct tablet *t, struct http_request *rq,
                                 const struct coupon *coupon, const struct line_doctor *d) {
     struct caller *c = http_context(rq);
@@ -194,11 +228,12 @@ void coupon_check(struct http_request *rq) {
     struct tablet *t = http_arg(rq);
     const struct caller *c = terminal_caller(rq);
     const struct intake_rules rules = {.municipalities = t->municipalities};
-    const char *line = NULL;
+    const char *line = NULL, *product = NULL, *on = NULL;
     json_t *confidence = NULL, *second = NULL;
-    const struct json_field fields[] = {JF_STR("ocr_line", true, 200, &line),
-                                        JF_ARRAY("confidence", false, &confidence),
-                                        JF_ARRAY("second", false, &second), JF_END};
+    const struct json_field fields[] = {
+        JF_STR("ocr_line", true, 200, &line),    JF_ARRAY("confidence", false, &confidence),
+        JF_ARRAY("second", false, &second),      JF_STR("product", false, 39, &product),
+        JF_STR("vaccinated_on", false, 16, &on), JF_END};
     struct vrs_fault fault = {0};
     struct intake_refusal no = {0};
     struct line_doctor d = {0};
@@ -215,6 +250,8 @@ void coupon_check(struct http_request *rq) {
         e = json_read(doc, fields, &fault);
     if (e == VRS_OK)
         e = read_doubts(confidence, second, &d, &fault);
+    if (e == VRS_OK)
+        e = read_dose(t, product, on, &d, &fault);
     if (e != VRS_OK) {
         http_problem_fault(rq, &fault);
         json_decref(doc);

@@ -78,6 +78,8 @@ static const struct field doctor_fields[] = {
     {1, FIELD_STR, true, MEMBER(line_doctor, text), 0, 0},
     {2, FIELD_STR, false, MEMBER(line_doctor, second), 0, 0},
     {3, FIELD_STR, false, MEMBER(line_doctor, confidence), 0, 0},
+    {4, FIELD_STR, false, MEMBER(line_doctor, product), 0, 0},
+    {5, FIELD_STR, false, MEMBER(line_doctor, vaccinated_on), 0, 0},
     END};
 
 static const struct field pre_shot_fields[] = {

@@ -88,6 +88,9 @@ struct line_doctor {
     char text[64];       /* normalised (ocr-ingest/line.h) */
     char second[19];     /* the next best digits, ' ' none; "" not known */
     char confidence[37]; /* 18 × two hex digits; "" not known */
+    /* Of the dose that is meant, "" nobody asks about its interval: */
+    char product[40];
+    char vaccinated_on[11];
 };
 void line_doctor_encode(const struct line_doctor *d, struct buffer *out);
 VRS_CHECK enum vrs_err line_doctor_decode(const void *p, size_t n, struct line_doctor *out);
@@ -244,8 +247,9 @@ struct line_answer {
     uint64_t id;                    /* of the query */
     enum line_coupon_status status; /* COUPON, DOCTOR; 0 else */
     char refusal[40];               /* the others: stable name of the error, "" none */
-    const uint8_t *body;            /* the others: JSON for the device; DOCTOR: JSON list of at most
-                                       three candidates, or nothing; borrowed */
+    const uint8_t *body; /* the others: JSON for the device.  DOCTOR, unknown: JSON list of
+                                       at most three candidates; ok: {"earliest_on"} when the dose
+                                       would be too early; or nothing.  Borrowed */
     size_t len;
 };
 void line_answers_begin(struct buffer *out);

@@ -71,6 +71,24 @@ def pre_shot(stack, t):
     problem(t.post(PRE_SHOT, {"ocr_line": "21", "product": "comirnaty"}), 422, "R104", "no coupon at all")
 
 
+def interval(t):
+    def ask(n, on, dose=2, product="comirnaty", **more):
+        return t.post(CHECK, {"ocr_line": line(n, dose, **more), "product": product, "vaccinated_on": on}).json
+
+    ok_, early = {"status": "ok", "candidates": []}, "2021-07-19"
+    equal(ask(7100000001, "2021-07-10"), {**ok_, "earliest_on": early}, "too soon after dose 1: the first day that is not")
+    equal(ask(7100000001, "20210718"), {**ok_, "earliest_on": early}, "to the last day before")
+    equal(ask(7100000001, early), ok_, "on that day nothing is told")
+    equal(ask(7100000001, "2021-07-20", product="spikevax"), {**ok_, "earliest_on": "2021-07-21"}, "by the product that is meant")
+    equal(ask(7100000001, "2021-07-10", dose=3), ok_, "nor of a dose whose predecessor is not known")
+    equal(ask(7100000001, "2021-07-01", dose=1), {"status": "dose_already_recorded", "candidates": []}, "nor of the one that is recorded")
+    equal(ask(7100000011, "2021-07-10"), ok_, "nor of somebody without doses")
+    equal(t.post(CHECK, {"ocr_line": line(7100000001, 2), "vaccinated_on": "2021-07-10"}).json, ok_, "nor without a product")
+    equal(ask(7100000001, "2021-07-10", code=FUJISAWA), ok_, "C02 nor of another municipality's coupon")
+    problem(t.post(CHECK, {"ocr_line": line(7100000001, 2), "product": "x"}), 422, "R132", "an unknown product")
+    problem(t.post(CHECK, {"ocr_line": line(7100000001, 2), "vaccinated_on": "2021-02-30"}), 422, "R111", "no such day")
+
+
 def logged(stack, t, clerk):
     person = one(clerk, coupon_number="7100000001")
     mine = clerk.get(f"/v1/residents/{person['resident_id']}/access-log")
@@ -95,6 +113,8 @@ def quota(stack):
             "C14 nor is there a pre-shot check")
     equal(t.post(CHECK, {"ocr_line": line(7100000004)}).json, {"status": "unknown", "candidates": []},
           "a valid line is answered as ever, without candidates")
+    equal(t.post(CHECK, {"ocr_line": line(7100000001, 2), "product": "comirnaty", "vaccinated_on": "2021-07-10"}).json,
+          {"status": "ok", "candidates": []}, "C14 and no day is told")
 
 
 def main(stack):
@@ -110,6 +130,7 @@ def main(stack):
     doctor(t)
     own_only(stack, t)
     pre_shot(stack, t)
+    interval(t)
     logged(stack, t, clerk)
     quota(stack)
 

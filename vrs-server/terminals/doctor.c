@@ -92,6 +92,50 @@ enum vrs_err doctor_write(const struct doctor_found *f, struct buffer *out) {
     return made ? VRS_OK : ERR_MEMORY;
 }
 
+/* --- the interval --- */
+
+struct one_before {
+    int turn;
+    struct civil_date on; /* the latest, PERSON_NO_DATE none */
+};
+
+static enum vrs_err see_one_before(struct claim *c, void *arg) {
+    struct one_before *b = arg;
+    bool it = claim_in_force(c) && c->given && c->coupon.dose_number == b->turn;
+    if (it && (!person_date_set(b->on) || c->vaccinated_on.days > b->on.days))
+        b->on = c->vaccinated_on;
+    return VRS_OK;
+}
+
+enum vrs_err interval_look(struct partition *p, const struct vaccine_list *vaccines,
+                           const struct coupon *c, const struct record_id *holder,
+                           const char *product, struct civil_date on, struct civil_date *earliest) {
+    const struct vaccine *v = vaccine_find(vaccines, product);
+    struct one_before before = {.turn = c->dose_number - 1, .on = PERSON_NO_DATE};
+    *earliest = PERSON_NO_DATE;
+    if (v == NULL || before.turn < 1)
+        return VRS_OK;
+    enum vrs_err e = claims_of_person(p, holder, see_one_before, &before);
+    if (e != VRS_OK || !person_date_set(before.on))
+        return e;
+    int days = vaccine_min_days(vaccines, v, c->dose_number, on);
+    struct civil_date first = {.days = before.on.days + (days > 1 ? days : 1)};
+    if (on.days < first.days)
+        *earliest = first;
+    return VRS_OK;
+}
+
+enum vrs_err interval_write(struct civil_date earliest, struct buffer *out) {
+    char day[11];
+    if (!person_date_set(earliest))
+        return VRS_OK;
+    clock_format_date(earliest, day);
+    json_t *doc = json_pack("{s:s}", "earliest_on", day);
+    bool made = doc != NULL && json_write(out, doc);
+    json_decref(doc);
+    return made ? VRS_OK : ERR_MEMORY;
+}
+
 /* --- before the shot --- */
 
 struct doses {

@@ -24,6 +24,15 @@ struct doctor_found {
  * with two.  At most DOCTOR_LOOKUPS are looked up. */
 VRS_CHECK enum vrs_err doctor_look(struct partition *p, const struct confusions *table,
                                    const struct line_doctor *reading, struct doctor_found *out);
+/* Of the dose that this coupon is for, with that product on that day: when it would come too soon
+ * after the one before, the first day on which it would not; else PERSON_NO_DATE. */
+VRS_CHECK enum vrs_err interval_look(struct partition *p, const struct vaccine_list *vaccines,
+                                     const struct coupon *c, const struct record_id *holder,
+                                     const char *product, struct civil_date on,
+                                     struct civil_date *earliest);
+/* {"earliest_on":…}, nothing without a day. */
+VRS_CHECK enum vrs_err interval_write(struct civil_date earliest, struct buffer *out);
+
 /* [{"ocr_line":…,"changes":…}], nothing when there is none. */
 VRS_CHECK enum vrs_err doctor_write(const struct doctor_found *f, struct buffer *out);
 

@@ -28,10 +28,12 @@ struct query_job {
     struct line_query query; /* its `sealed` is our copy below */
     bool own_site;
     bool counted; /* a place in the doctor's quota is taken */
-    bool looked;  /* candidates were looked for, or a pre-shot check made: it stays taken */
+    bool
+        looked; /* candidates were looked for, a day was told, a pre-shot check made: it stays taken */
     enum line_coupon_status status;
     enum vrs_err refusal; /* PRE_SHOT */
     struct doctor_found found;
+    struct civil_date earliest; /* DOCTOR: of a dose that would be too early */
     struct pre_shot pre_shot;
     uint8_t sealed[];
 };
@@ -100,6 +102,19 @@ static enum vrs_err log_query(struct partition *p, const char *act, const struct
     return access_log_append(p, &entry, NULL);
 }
 
+/* How soon is too soon, for a site that says what it is about to give. */
+static enum vrs_err interval_run(struct query_job *q, struct partition *p, const struct coupon *c,
+                                 const struct record_id *holder, const struct line_doctor *d) {
+    struct civil_date on;
+    if (q->status != LINE_COUPON_OK || !q->own_site || !q->counted ||
+        c->kind != COUPON_VACCINATION || clock_parse_date(d->vaccinated_on, &on) != VRS_OK)
+        return VRS_OK;
+    enum vrs_err e =
+        interval_look(p, q->line->server->vaccines, c, holder, d->product, on, &q->earliest);
+    q->looked = e == VRS_OK && person_date_set(q->earliest);
+    return e;
+}
+
 /* coupons:check at the own site: what is known of the line, else what it may have been. */
 static enum vrs_err doctor_run(struct pool_job *job, struct partition *p) {
     struct query_job *q = (struct query_job *)job;
@@ -110,6 +125,7 @@ static enum vrs_err doctor_run(struct pool_job *job, struct partition *p) {
     struct vrs_fault fault = {0};
     memset(&holder, 0, sizeof holder);
     memset(&q->found, 0, sizeof q->found);
+    q->earliest = PERSON_NO_DATE;
     q->status = LINE_COUPON_UNKNOWN;
     q->looked = false;
     enum vrs_err e = query_open(q, &text);
@@ -118,6 +134,8 @@ static enum vrs_err doctor_run(struct pool_job *job, struct partition *p) {
     if (e == VRS_OK && line_parse(d.text, NULL, &coupon, &fault) == VRS_OK &&
         strcmp(coupon.municipality.digits, partition_code(p)) == 0)
         e = query_look(q, p, &coupon, &holder);
+    if (e == VRS_OK)
+        e = interval_run(q, p, &coupon, &holder.id, &d);
     if (e == VRS_OK && q->status != LINE_COUPON_UNKNOWN)
         e = log_query(p, "coupon.check", &holder, &holder.id, 1, "ok");
     else if (e == VRS_OK) {
@@ -228,7 +246,8 @@ static void query_answer(struct line_queries *l, const struct query_job *q) {
     enum vrs_err e = VRS_OK;
     buffer_init(&body, 1024);
     if (q->query.kind == LINE_QUERY_DOCTOR) {
-        e = doctor_write(&q->found, &body);
+        e = q->status == LINE_COUPON_UNKNOWN ? doctor_write(&q->found, &body)
+                                             : interval_write(q->earliest, &body);
     } else if (q->query.kind == LINE_QUERY_PRE_SHOT) {
         a.status = 0;
         e = q->refusal == VRS_OK ? pre_shot_write(&q->pre_shot, &body) : VRS_OK;
