@@ -46,6 +46,12 @@ class Commands:
         version = chief.get("/v1/settings").headers["etag"]
         return {"status": chief.request("PUT", "/v1/settings", {name: value}, headers={"If-Match": version}).status}
 
+    def move_out(self, coupon, since):
+        found = self.staff().post("/v1/residents:search", {"coupon_number": coupon}).json["residents"][0]
+        answer = self.staff().post(f"/v1/residents/{found['resident_id']}:flag", {"flag": "moved_out", "since": since}, key=True,
+                                   headers={"If-Match": f'"{found["version"]}"'})
+        return {"moved_out_on": answer.json["moved_out_on"]}
+
     def reviews(self):
         return self.staff().get("/v1/reviews?limit=500").json
 

@@ -13,7 +13,7 @@ export const WHY = {
 
 const whyOf = e => ({ NotAllowedError: WHY.denied, NotFoundError: WHY.none, OverconstrainedError: WHY.none })[e.name] ?? WHY.busy;
 
-/** `on`: {accept(digits, by), clash(numbers), look(reads)}; → {problem} or {stop, pause, resume, take} */
+/** `on`: {accept(digits, by, doubts), clash(numbers)}; → {problem} or {stop, pause, resume, take} */
 export async function openCamera(video, on) {
   if (!window.isSecureContext || !navigator.mediaDevices) return { problem: WHY.insecure };
   let stream;
@@ -36,16 +36,21 @@ export async function openCamera(video, on) {
       setTimeout(next, 30);
       return;
     }
-    const bitmap = await createImageBitmap(video);
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(video);
+    } catch { // a picture that cannot be had now; the next one may
+      setTimeout(next, 200);
+      return;
+    }
     worker.postMessage({ id: ++count, bitmap, nw7: count % NW7_EVERY === 0 }, [bitmap]);
   }
 
   worker.onmessage = ({ data }) => {
     if (stopped) return;
     if (!paused) {
-      on.look(data);
       const what = policy.frame(data.reads, performance.now());
-      if (what?.accept) on.accept(what.accept, what.by);
+      if (what?.accept) on.accept(what.accept, what.by, data.reads.find(r => r.digits === what.accept)?.doubts);
       else on.clash(what?.clash ?? null);
     }
     requestAnimationFrame(next);

@@ -9,13 +9,14 @@ import { Handover } from "./pages/handover.jsx";
 import { Login } from "./pages/login.jsx";
 import { List } from "./pages/list.jsx";
 import { Mend } from "./pages/mend.jsx";
+import { PreShot } from "./pages/preshot.jsx";
 import { Read } from "./pages/read.jsx";
 import { Revoked } from "./pages/revoked.jsx";
 import { Setup } from "./pages/setup.jsx";
 import { recallUnlock } from "./unlock.js";
 import { registerWorker } from "./worker.js";
 
-const PAGES = { login: Login, setup: Setup, read: Read, list: List, handover: Handover, mend: Mend };
+const PAGES = { login: Login, setup: Setup, read: Read, list: List, handover: Handover, mend: Mend, preshot: PreShot };
 
 function App() {
   const s = useApp();

@@ -25,6 +25,7 @@ export function Header() {
       {s.attention.length > 0 && <p class="attention" role="status">要対応 <b>{s.attention.length}</b> 件</p>}
       <nav aria-label="画面の切り替え">
         {s.session !== "none" && <Tab page="read" now={s.page} on={go("read")} off={!s.sitting}>読み取り</Tab>}
+        {s.session === "open" && s.sitting?.pre_shot && <Tab page="preshot" now={s.page} on={go("preshot")}>接種前の確認</Tab>}
         <Tab page="list" now={s.page} on={go("list")}>記録と枚数</Tab>
         {s.session !== "none" && s.session !== "local" && <Tab page="setup" now={s.page} on={go("setup")}>ワクチン・会場</Tab>}
         {s.session === "none" && <Tab page="login" now={s.page} on={go("login")}>ログイン</Tab>}
@@ -40,7 +41,8 @@ function Tab({ page, now, on, off, children }) {
 
 export function Notices() {
   const s = useApp();
-  const minutes = Math.round(Math.abs(s.clock) / 60000);
+  const minutes = Math.round(Math.abs(s.clock) / 60000), hours = Math.round(minutes / 60), days = Math.round(hours / 24);
+  const off = minutes < 120 ? `${minutes}分` : hours < 48 ? `${hours}時間` : `${days}日`;
   return (
     <div class="notices" aria-live="polite">
       {!s.online && <p class="notice amber">サーバーにつながっていません。読み取った記録はこの端末に保管し、つながると自動で送ります。</p>}
@@ -52,10 +54,10 @@ export function Notices() {
         <p class="notice amber">解錠コードで読み取り中です。記録はこの端末に保管されます。送るにはログインしてください。
           <button onClick={() => change({ session: "none", page: "login" })}>ログインする</button></p>
       )}
-      {s.clock !== 0 && <p class="notice amber">この端末の時計が約{minutes}分{s.clock > 0 ? "進んで" : "遅れて"}います。端末の日付と時刻の設定を直してください。</p>}
+      {s.clock !== 0 && <p class="notice amber">この端末の時計が約{off}{s.clock > 0 ? "進んで" : "遅れて"}います。端末の日付と時刻の設定を直してください。</p>}
       {s.newVersion && (
-        <p class="notice blue">新しい版があります。区切りのよいところで切り替えてください。
-          <button onClick={() => s.newVersion()}>新しい版に切り替える</button></p>
+        <p class="notice blue">新しい版があります。{s.waiting.length > 0 ? "未送信の記録を送り終えると切り替えられます。" : "区切りのよいところで切り替えてください。"}
+          <button onClick={() => s.newVersion()} disabled={s.waiting.length > 0}>新しい版に切り替える</button></p>
       )}
     </div>
   );

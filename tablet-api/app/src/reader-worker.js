@@ -1,5 +1,5 @@
 // Reads pictures off the page's thread: our reader for the OCR line, zxing for QR and NW-7.
-//   in   {id, bitmap, nw7}     → out {id, reads: [{by, digits}], why, ms}
+//   in   {id, bitmap, nw7}     → out {id, reads: [{by, digits, doubts?}], why, ms}
 import { prepareZXingModule, readBarcodes } from "zxing-wasm/reader";
 import { problemOf } from "./coupon.js";
 
@@ -22,8 +22,9 @@ async function line(picture) {
   grey(picture.data, new Uint8Array(reader.memory.buffer, at, picture.width * picture.height));
   const why = reader.reader_run();
   if (why !== 0) return { why: REASONS[why] };
-  const answer = new Uint8Array(reader.memory.buffer, reader.reader_answer(), 18);
-  return { digits: String.fromCharCode(...answer) };
+  const answer = new Uint8Array(reader.memory.buffer, reader.reader_answer(), 3 * 18 + 1);
+  const doubts = { confidence: [...answer.slice(19, 37)], second: [...answer.slice(37, 55)].map(d => (d > 9 ? -1 : d)) };
+  return { digits: String.fromCharCode(...answer.slice(0, 18)), doubts };
 }
 
 const bars = (picture, formats) =>
@@ -51,7 +52,7 @@ self.onmessage = async ({ data: { id, bitmap, nw7 } }) => {
     context.drawImage(bitmap, 0, 0);
     const picture = context.getImageData(0, 0, bitmap.width, bitmap.height);
     const ocr = await line(picture);
-    if (ocr.digits) reads.push({ by: "ocr", digits: ocr.digits });
+    if (ocr.digits) reads.push({ by: "ocr", ...ocr });
     else why = ocr.why;
     for (const digits of await bars(picture, ["QRCode"])) reads.push({ by: "qr", digits });
     if (nw7 && reads.length === 0)

@@ -38,4 +38,6 @@ export function useApp() {
 
 /** The Japanese day of a moment. */
 export const day = (ms = Date.now()) => new Date(ms + 9 * 3600000).toISOString().slice(0, 10);
+/** 2021-07-19 → 2021年7月19日 */
+export const japanese = date => date.replace(/^(\d+)-0?(\d+)-0?(\d+)$/, "$1年$2月$3日");
 export const time = ms => new Date(ms).toLocaleTimeString("ja-JP", { hour: "2-digit", minute: "2-digit" });

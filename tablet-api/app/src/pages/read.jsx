@@ -1,36 +1,44 @@
 // Coupon after coupon: camera, scanner or keyboard; confirm; next.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api.js";
-import { openCamera, tone } from "../camera.js";
-import { isNotGiven, liveProblem, problemOf, typed } from "../coupon.js";
+import { tone } from "../camera.js";
+import { dashed, isNotGiven } from "../coupon.js";
 import { offlineWords } from "../filter-load.js";
 import { add, asksAgain, isOwn, note, stopped } from "../outbox.js";
 import { Digits, Mark } from "../parts.jsx";
-import { state, useApp } from "../state.js";
-
-const SCANNER_MS = 35; // a scanner types faster than this a character
+import { japanese, state, useApp } from "../state.js";
+import { Clash, Manual, Picture, useCamera } from "./reader.jsx";
 
 export function Read() {
   const s = useApp();
-  const [read, setRead] = useState(null); // {digits, by, warnings, again}: to be confirmed
-  const [clash, setClash] = useState(null);
-  const [problem, setProblem] = useState(null); // why there is no camera
+  const [read, setRead] = useState(null); // {digits, by, again, warnings, candidates?}: to be confirmed
   const [last, setLast] = useState(null); // id of the reading kept last
   const [unkept, setUnkept] = useState(null); // digits that this tablet could not keep
-  const video = useRef(null), camera = useRef(null), field = useRef(null), now = useRef(null);
+  const field = useRef(null), now = useRef(null);
+  const { video, camera, problem, clash } = useCamera(accept);
 
-  function accept(digits, by) {
+  function accept(digits, by, doubts) {
     if (now.current) return;
     now.current = digits;
     tone(true);
     camera.current?.pause?.();
-    setClash(null);
     setLast(null);
     setUnkept(null);
+    ask(digits, by, doubts);
+  }
+
+  function ask(digits, by, doubts) {
     setRead({ digits, by, again: asksAgain(digits), warnings: [] });
-    warn(digits).then(words => {
+    warn(digits, doubts).then(words => {
       if (now.current === digits) setRead(r => r && { ...r, ...words });
     });
+  }
+
+  /** A person says: it is this one that was read wrongly. */
+  function pick(digits) {
+    now.current = digits;
+    camera.current?.take?.(digits);
+    ask(digits, "manual");
   }
 
   // The number is gone from the page before anything else happens.
@@ -53,25 +61,7 @@ export function Read() {
     }
   }
 
-  useEffect(() => {
-    let gone = false;
-    openCamera(video.current, {
-      accept, look() {},
-      clash: numbers => setClash(was => {
-        if (numbers && !was) tone(false);
-        return numbers;
-      }),
-    }).then(c => {
-      if (gone) c.stop?.();
-      else if (c.problem) setProblem(c.problem);
-      else camera.current = c;
-    });
-    field.current?.focus();
-    return () => {
-      gone = true;
-      camera.current?.stop?.();
-    };
-  }, []);
+  useEffect(() => field.current?.focus(), []);
 
   const done = s.done.find(d => d.id === last);
   const waits = s.waiting.find(d => d.id === last);
@@ -81,13 +71,9 @@ export function Read() {
       <h1 tabIndex={-1}>接種券の読み取り</h1>
       <Sitting />
       <div class="columns">
-        <div class={`camera${problem ? " off" : ""}`}>
-          <video ref={video} muted playsInline aria-label="カメラの映像。接種券の18桁かQRコードを枠に入れてください" />
-          {!problem && <div class="frame" aria-hidden="true" />}
-          {problem && <p class="notice amber" role="alert">{problem}</p>}
-        </div>
+        <Picture video={video} problem={problem} />
         <div class="result" aria-live="assertive">
-          {read && <Confirm read={read} onYes={confirm} onNo={clear} />}
+          {read && <Confirm read={read} onYes={confirm} onNo={clear} onPick={pick} />}
           {!read && unkept && (
             <div class="card red" role="alert">
               <h2>この端末に保管できませんでした</h2>
@@ -95,14 +81,7 @@ export function Read() {
               <p>この接種券はまだ登録されていません。もう一度読み取ってください。続くときは紙に控え、別の端末で登録してください。</p>
             </div>
           )}
-          {!read && clash && (
-            <div class="card amber">
-              <h2>読み取りが一致しません</h2>
-              <p>同じ接種券が違う番号に読めました。登録していません。</p>
-              <ul>{clash.map(d => <li key={d}><Digits digits={d} /></li>)}</ul>
-              <p>接種券を一度外し、もう一度かざすか、券面を見て手入力してください。</p>
-            </div>
-          )}
+          {!read && clash && <Clash numbers={clash} done="登録していません。" />}
           {!read && !clash && done && <div class="card"><h2>直前の記録</h2><p><Mark row={done} /></p></div>}
           {!read && !clash && waits && <div class="card amber"><h2>直前の記録</h2><p>この端末に保管しました。送信を待っています。</p></div>}
           {!read && !clash && refused && <div class="card red"><h2>直前の記録は受け付けられませんでした</h2><p>{refused.problem.detail}</p><p>「記録と枚数」の要対応から直せます。</p></div>}
@@ -126,13 +105,13 @@ function Sitting() {
     <dl class="sitting">
       <div><dt>ワクチン</dt><dd>{product ? `${product.maker_ja} ${product.name_ja}` : sitting.product}</dd></div>
       <div><dt>ロット</dt><dd>{sitting.lot}</dd></div>
-      <div><dt>接種日</dt><dd>{sitting.vaccinated_on}</dd></div>
+      <div><dt>接種日</dt><dd>{japanese(sitting.vaccinated_on)}</dd></div>
       <div><dt>会場</dt><dd>{sitting.site}</dd></div>
     </dl>
   );
 }
 
-function Confirm({ read, onYes, onNo }) {
+function Confirm({ read, onYes, onNo, onPick }) {
   const yes = useRef(null);
   useEffect(() => { (read.again ? document.getElementById("no") : yes.current)?.focus(); }, [read.digits]);
   const other = state.app?.municipality_code && read.digits.slice(2, 8) !== state.app.municipality_code;
@@ -144,6 +123,12 @@ function Confirm({ read, onYes, onNo }) {
       {read.again && <p class="warn"><b>同じ番号を少し前に読み取っています。</b>同じ券をもう一度かざしていませんか。</p>}
       {read.warnings.map(w => <p class="warn" key={w}>{w}</p>)}
       {read.note && <p class="help">{read.note}</p>}
+      {read.candidates?.length > 0 && (
+        <div class="warn">
+          <p>読み違いでなければ、登録のある次の番号かもしれません。券面と同じものがあれば選んでください。</p>
+          <p class="buttons">{read.candidates.map(c => <button key={c} class="digits" onClick={() => onPick(c)}>{dashed(c)}</button>)}</p>
+        </div>
+      )}
       <div class="buttons">
         <button class="main" id="yes" ref={yes} onClick={onYes}>{read.again ? "それでも登録する" : "登録する"}</button>
         <button id="no" onClick={onNo}>登録しない</button>
@@ -154,67 +139,27 @@ function Confirm({ read, onYes, onNo }) {
 
 const CHECKED = {
   unknown: "この接種券はまだ自治体に登録されていません。番号を確かめてください。登録すると「接種券の登録待ち」になります。",
+  candidates: "この接種券は自治体に登録されていません。読み違いかもしれません。番号を確かめてください。",
   dose_already_recorded: "この回の接種は既に記録されています。回数と番号を確かめてください。",
   moved_out: "この接種券の方は転出しています。今お住まいの自治体の接種券か確かめてください。",
 };
 
-/** What the inside knows about this coupon; without it, what the filter on this tablet can tell.
- * → {warnings, note?} */
-async function warn(digits) {
+/** What the inside knows about this coupon and this dose; without it, what the filter on this tablet can
+ * tell.  `doubts`: of the reader, for the search of what it may have misread.
+ * → {warnings, candidates?, note?} */
+async function warn(digits, doubts) {
   if (state.session !== "open" || !state.online) return offlineWords(digits);
-  const r = await call("POST", "/v1/coupons:check", { ocr_line: digits });
+  const { product, vaccinated_on } = state.sitting;
+  const dose = isNotGiven(digits) ? {} : { product, vaccinated_on };
+  const r = await call("POST", "/v1/coupons:check", { ocr_line: digits, ...doubts, ...dose });
   note(r);
   if (!r.ok) {
     stopped(r);
     return r.away ? offlineWords(digits) : { warnings: [] };
   }
-  const words = CHECKED[r.json.status] ? [CHECKED[r.json.status]] : [];
-  return { warnings: [...words, ...(r.json.warnings ?? []).map(w => w.detail)] };
-}
-
-function Manual({ inputRef, onRead, off }) {
-  const [value, setValue] = useState("");
-  const [problem, setProblem] = useState(null);
-  const keys = useRef([]); // when the last characters came
-  const { digits } = typed(value);
-  const live = problem ?? liveProblem(digits);
-  const left = 18 - digits.length;
-  function input(e) {
-    setValue(e.target.value);
-    setProblem(null);
-    keys.current = [...keys.current.slice(-17), performance.now()];
-  }
-  function submit(e) {
-    e.preventDefault();
-    if (off) return;
-    const { digits: d, readBy } = typed(value);
-    const why = problemOf(d);
-    const quick = keys.current.length > 8 && (keys.current.at(-1) - keys.current[0]) / keys.current.length < SCANNER_MS;
-    keys.current = [];
-    if (why) {
-      setProblem(why);
-      tone(false);
-      if (quick || readBy === "nw7") setValue(""); // the scanner types the next one behind it
-      return;
-    }
-    setValue("");
-    setProblem(null);
-    onRead(d, readBy);
-  }
-  return (
-    <form class="manual" onSubmit={submit} noValidate>
-      <div class="field">
-        <label for="line">番号の入力（手入力・スキャナー）</label>
-        <p class="help" id="line-help">券面の18桁。全角や区切りの「-」があっても構いません。</p>
-        <div class="row">
-          <input id="line" ref={inputRef} value={value} onInput={input} inputMode="numeric" autocomplete="off" spellcheck={false}
-            aria-describedby="line-help line-state" aria-invalid={live ? "true" : undefined} maxLength={60} disabled={off} />
-          <button disabled={off}>確認へ</button>
-        </div>
-        <p class={live ? "problem" : "help"} id="line-state" aria-live="polite">
-          {live ?? (digits === "" ? "" : left > 0 ? `あと${left}桁` : "検査数字は合っています。Enterで確認へ。")}
-        </p>
-      </div>
-    </form>
-  );
+  const { status, candidates = [], earliest_on } = r.json;
+  const warnings = CHECKED[status] ? [CHECKED[status]] : [];
+  if (earliest_on)
+    warnings.push(`前回の接種から間隔が足りません。このワクチンの${digits[1]}回目は${japanese(earliest_on)}以降です。接種日、回数、ワクチンを確かめてください。`);
+  return { warnings, candidates: candidates.map(c => c.ocr_line).filter(c => c !== digits) };
 }

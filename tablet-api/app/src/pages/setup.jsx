@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import * as db from "../db.js";
 import { Field } from "../parts.jsx";
-import { change, day, state, useApp } from "../state.js";
+import { change, day, japanese, state, useApp } from "../state.js";
 import { foldLot, lotFits, makersOf } from "../vaccine.js";
 
 const today = () => day(Date.now() - state.clock);
@@ -16,15 +16,15 @@ function doubts(products, f) {
     found.push(`ロット番号「${foldLot(f.lot)}」は${product.maker_ja}のものと形が違います。` +
       (makers.length ? `${makers.join("・")}のロット番号に似ています。` : "") + "箱とバイアルを確かめてください。");
   }
-  if (f.expires && f.expires < f.vaccinated_on) found.push(`このロットの有効期限（${f.expires}）は接種日より前です。使えるか確かめてください。`);
-  if (f.vaccinated_on < today()) found.push(`接種日（${f.vaccinated_on}）は今日ではありません。過去の分の登録ですか。`);
+  if (f.expires && f.expires < f.vaccinated_on) found.push(`このロットの有効期限（${japanese(f.expires)}）は接種日より前です。使えるか確かめてください。`);
+  if (f.vaccinated_on < today()) found.push(`接種日（${japanese(f.vaccinated_on)}）は今日ではありません。過去の分の登録ですか。`);
   return found;
 }
 
 export function Setup() {
   const s = useApp();
   const [f, setF] = useState({
-    product: s.vaccines[0]?.id ?? "", lot: "", expires: "", vaccinated_on: today(), site: s.app?.site ?? "", physician: "", ...s.sitting,
+    product: s.vaccines[0]?.id ?? "", lot: "", expires: "", vaccinated_on: today(), site: s.app?.site ?? "", physician: "", pre_shot: false, ...s.sitting,
   });
   const [sure, setSure] = useState(false);
   const [problems, setProblems] = useState({});
@@ -73,6 +73,8 @@ export function Setup() {
         {input("vaccinated_on", "接種日", { type: "date", max: today() })}
         {input("site", "会場名")}
         {input("physician", "医師名（任意）")}
+        <label class="check"><input id="pre_shot" type="checkbox" checked={f.pre_shot} onChange={e => setF({ ...f, pre_shot: e.target.checked })} />
+          接種前の確認（これまでの回数と、次の接種ができる日）も使う</label>
         {found.length > 0 && (
           <div class="notice amber" role="alert">
             <ul>{found.map(d => <li key={d}>{d}</li>)}</ul>
