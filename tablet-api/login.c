@@ -196,8 +196,9 @@ static void write_session(struct buffer *b, const struct attempt *a, const struc
     const struct tablet_config *c = &a->login->tablet->config;
     char expires[25];
     clock_format_rfc3339(clock_now_ms() + c->session_age_s * 1000, expires);
-    json_t *doc = json_pack("{s:s, s:s, s:I, s:s}", "token", token, "expires_at", expires,
-                            "idle_seconds", (json_int_t)c->session_idle_s, "user_id", u->user_id);
+    json_t *doc = json_pack("{s:s, s:s, s:I, s:s, s:o}", "token", token, "expires_at", expires,
+                            "idle_seconds", (json_int_t)c->session_idle_s, "user_id", u->user_id,
+                            "rights", rights_write(u->rights));
     json_t *roles = json_loads(u->roles_json, 0, NULL);
     if (doc == NULL || roles == NULL || json_object_set_new(doc, "roles", roles) != 0)
         b->failed = true;

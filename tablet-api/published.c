@@ -38,10 +38,9 @@ static const struct {
     const char *name;
     unsigned right;
 } right_names[] = {
-    {"dose.post", RIGHT_DOSE_POST},
-    {"dose.cancel", RIGHT_DOSE_CANCEL},
-    {"receipt.read", RIGHT_RECEIPT_READ},
-    {"coupon.check", RIGHT_COUPON_CHECK},
+    {"dose.post", RIGHT_DOSE_POST},         {"dose.cancel", RIGHT_DOSE_CANCEL},
+    {"receipt.read", RIGHT_RECEIPT_READ},   {"coupon.check", RIGHT_COUPON_CHECK},
+    {"outbox.unlock", RIGHT_OUTBOX_UNLOCK},
 };
 
 static const struct {
@@ -57,6 +56,15 @@ unsigned right_by_name(const char *name) {
             return right_names[i].right;
     }
     return 0;
+}
+
+json_t *rights_write(unsigned rights) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof right_names / sizeof right_names[0]; i++) {
+        if (list != NULL && (rights & right_names[i].right) != 0)
+            (void)json_array_append_new(list, json_string(right_names[i].name));
+    }
+    return list;
 }
 
 static unsigned rights_of_role(const char *name) {

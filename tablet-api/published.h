@@ -21,10 +21,13 @@ enum tablet_right {
     RIGHT_DOSE_POST = 1 << 0,
     RIGHT_DOSE_CANCEL = 1 << 1,
     RIGHT_RECEIPT_READ = 1 << 2,
-    RIGHT_COUPON_CHECK = 1 << 3
+    RIGHT_COUPON_CHECK = 1 << 3,
+    RIGHT_OUTBOX_UNLOCK = 1 << 4 /* sets a tablet's code for work without network; no route's */
 };
 /* "dose.post" …; 0: not a right of this side. */
 unsigned right_by_name(const char *name);
+/* ["dose.post", …], new; NULL: out of memory. */
+struct json_t *rights_write(unsigned rights);
 
 struct published_user {
     const char *user_id;

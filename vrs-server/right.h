@@ -38,7 +38,8 @@
     X(RIGHT_DOSE_POST, "dose.post")                                                                \
     X(RIGHT_DOSE_CANCEL, "dose.cancel")                                                            \
     X(RIGHT_RECEIPT_READ, "receipt.read")                                                          \
-    X(RIGHT_COUPON_CHECK, "coupon.check")
+    X(RIGHT_COUPON_CHECK, "coupon.check")                                                          \
+    X(RIGHT_OUTBOX_UNLOCK, "outbox.unlock") /* sets a tablet's code for work without network */
 
 enum right {
 #define X(sym, name) sym,

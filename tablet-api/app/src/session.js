@@ -32,16 +32,17 @@ export async function logIn(user_id, password) {
     return r.away ? "サーバーにつながりません。通信を確認してください。読み取った記録はこの端末に保管されています。" : r.detail;
   }
   setToken(r.json.token);
-  change({ user: { user_id: r.json.user_id, roles: r.json.roles }, session: "open", page: state.sitting ? "read" : "setup" });
+  change({ user: { user_id: r.json.user_id, roles: r.json.roles, rights: r.json.rights ?? [] }, session: "open", page: state.sitting ? "read" : "setup" });
   await loadApp();
   schedule(0);
   return null;
 }
 
-/** The next person chooses product and lot anew. */
+/** The next person chooses product and lot anew, but for a local session, which cannot choose. */
 export async function logOut() {
+  const local = state.session === "local";
   if (hasToken()) await call("DELETE", "/v1/sessions/current");
   setToken(null);
-  await db.remove("settings", "sitting");
-  change({ user: null, session: "none", sitting: null, page: "login" });
+  if (!local) await db.remove("settings", "sitting");
+  change({ user: null, session: "none", sitting: local ? state.sitting : null, page: "login" });
 }

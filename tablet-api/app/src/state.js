@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 
 export const state = {
   page: "login",
-  user: null, // {user_id, roles}
+  user: null, // {user_id, roles, rights}
   session: "none", // none | open | expired | local (unlocked without network)
   revoked: null, // words, when the terminal is refused
   online: true, // the last request had an answer

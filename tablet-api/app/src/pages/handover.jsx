@@ -3,8 +3,8 @@ import { useState } from "preact/hooks";
 import { exported, received } from "../outbox.js";
 import { Field } from "../parts.jsx";
 import { logOut } from "../session.js";
-import { change, useApp } from "../state.js";
-import { SHORTEST, setUnlock } from "../unlock.js";
+import { change, day, japanese, useApp } from "../state.js";
+import { SHORTEST, maySetUnlock, setUnlock } from "../unlock.js";
 
 function download(text, terminal) {
   const a = document.createElement("a");
@@ -68,10 +68,19 @@ export function Handover() {
         <button class="main" disabled={left > 0} onClick={logOut}>終了して次の人に渡す</button>
         <button onClick={() => change({ page: s.sitting ? "read" : "setup" })}>読み取りに戻る</button>
       </div>
-      {s.session === "open" && <Unlock />}
+      {maySetUnlock() && <Unlock />}
+      {s.session === "open" && !maySetUnlock() && (
+        <>
+          <h2>通信できないときの解錠コード</h2>
+          <p>{s.unlock ? `${s.unlock.user_id} が設定した解錠コードが、${until(s.unlock)}まで有効です。` : "設定されていません。"}
+            解錠コードは、その権限のある責任者がログインして設定します。</p>
+        </>
+      )}
     </section>
   );
 }
+
+const until = unlock => japanese(day(unlock.ends));
 
 function Unlock() {
   const s = useApp();
@@ -92,7 +101,7 @@ function Unlock() {
     <>
       <h2>通信できないときの解錠コード（責任者）</h2>
       <p>通信のない場所で端末が再起動したとき、このコードで読み取りだけを続けられます。読み取った記録は保管され、ログインした後に送られます。
-        {s.unlock && `いまは ${s.unlock.user_id} が設定したコードが有効です。`}</p>
+        コードは7日で無効になります。{s.unlock && `いまは ${s.unlock.user_id} が設定したコードが、${until(s.unlock)}まで有効です。`}</p>
       <form onSubmit={submit}>
         <Field id="code" label={`解錠コード（${SHORTEST}文字以上）`} problem={problem}><input id="code" name="code" type="password" autocomplete="new-password" /></Field>
         <Field id="again" label="もう一度"><input id="again" name="again" type="password" autocomplete="new-password" /></Field>

@@ -73,6 +73,7 @@ function Done({ row }) {
 }
 
 function Attention({ row }) {
+  const s = useApp();
   const dose = doseOf(row.id);
   const [value, setValue] = useState(dose?.ocr_line ?? "");
   const [problem, setProblem] = useState(null);
@@ -90,20 +91,25 @@ function Attention({ row }) {
     <div class="card red">
       <p>{time(row.at)}　<span class="digits">{numberOf(row) || "番号は封印済み"}</span>　読み取り: {row.staff || "—"}</p>
       <p class="problem">{row.problem.detail}（{row.problem.code}）</p>
-      {row.problem.code === "same_coupon_again" && <button onClick={() => confirmAgain(row)}>同じ券で間違いないので登録する</button>}
-      {row.problem.candidates?.map(c => <button key={c.ocr_line} onClick={() => again(c.ocr_line)}>{c.ocr_line} で登録する</button>)}
-      {dose && (
-        <form class="row" onSubmit={e => { e.preventDefault(); again(value); }}>
-          <label for={`fix-${row.id}`}>正しい番号</label>
-          <input id={`fix-${row.id}`} value={value} onInput={e => setValue(e.target.value)} inputMode="numeric" />
-          <button>直して登録する</button>
-        </form>
-      )}
-      <p class="problem" role="alert">{problem}</p>
-      {!sure && <button onClick={() => setSure(true)}>この記録を取り下げる</button>}
-      {sure && (
-        <p>紙の接種券を見て別に登録した場合だけ取り下げてください。
-          <button onClick={() => dismiss(row.id)}>取り下げる</button> <button onClick={() => setSure(false)}>やめる</button></p>
+      {s.session !== "open" && <p>直したり取り下げたりするには、ログインしてください。</p>}
+      {s.session === "open" && (
+        <>
+          {row.problem.code === "same_coupon_again" && <button onClick={() => confirmAgain(row)}>同じ券で間違いないので登録する</button>}
+          {row.problem.candidates?.map(c => <button key={c.ocr_line} onClick={() => again(c.ocr_line)}>{c.ocr_line} で登録する</button>)}
+          {dose && (
+            <form class="row" onSubmit={e => { e.preventDefault(); again(value); }}>
+              <label for={`fix-${row.id}`}>正しい番号</label>
+              <input id={`fix-${row.id}`} value={value} onInput={e => setValue(e.target.value)} inputMode="numeric" />
+              <button>直して登録する</button>
+            </form>
+          )}
+          <p class="problem" role="alert">{problem}</p>
+          {!sure && <button onClick={() => setSure(true)}>この記録を取り下げる</button>}
+          {sure && (
+            <p>紙の接種券を見て別に登録した場合だけ取り下げてください。
+              <button onClick={() => dismiss(row.id)}>取り下げる</button> <button onClick={() => setSure(false)}>やめる</button></p>
+          )}
+        </>
       )}
     </div>
   );
