@@ -1,4 +1,5 @@
 #include "lib/crypto.h"
+#include "lib/clock.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -94,6 +95,13 @@ void crypto_random(void *out, size_t n) {
         p += got;
         n -= (size_t)got;
     }
+}
+
+void crypto_id(uint8_t out[CRYPTO_ID_BYTES]) {
+    uint64_t ms = (uint64_t)clock_now_ms();
+    crypto_random(out, CRYPTO_ID_BYTES);
+    for (int i = 0; i < 6; i++)
+        out[i] = (uint8_t)(ms >> (40 - 8 * i));
 }
 
 void crypto_uuid4(char out[37]) {

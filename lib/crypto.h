@@ -30,6 +30,11 @@ enum {
 
 /* Aborts the process when the random source fails: nothing safe can be done then. */
 void crypto_random(void *out, size_t n);
+/* An id of a row or receipt: 48 bits of milliseconds, 80 random bits (the order of RFC 9562's UUIDv7).
+ * As hard to guess as it need be, and made one after the other they stand together in an index: a
+ * commit of many writes few pages.  A clock that is wrong or goes back costs only that. */
+enum { CRYPTO_ID_BYTES = 16 };
+void crypto_id(uint8_t out[CRYPTO_ID_BYTES]);
 void crypto_uuid4(char out[37]); /* random UUIDv4, lower case, NUL-terminated */
 
 void crypto_sha256(const void *p, size_t n, uint8_t out[CRYPTO_HASH_BYTES]);

@@ -1,5 +1,6 @@
-/* Invariants, under `lock`: every submitted job is in `todo`, with the batch function, or in
- * `finished`; the eventfd is readable whenever `finished` is not empty. */
+/* Invariants: every submitted job is in `todo`, with the batch function, in `ended` or in `finished`;
+ * under `lock`, the eventfd is readable whenever `finished` is not empty, and `waits` is true only
+ * while the thread sleeps and nobody has woken it. */
 #include "lib/worker.h"
 
 #include <event2/event.h>
@@ -24,6 +25,8 @@ struct worker {
     pthread_cond_t wake;
     struct job_list todo;
     struct job_list finished;
+    struct job_list ended; /* the thread's: not yet told */
+    bool waits;
     bool stop;
     size_t max_queued;
     worker_batch_fn *batch;
@@ -45,6 +48,13 @@ static void list_add(struct job_list *l, struct worker_job *job) {
     l->count++;
 }
 
+static void list_append(struct job_list *l, struct job_list *more) {
+    *l->last = more->first;
+    l->last = more->last;
+    l->count += more->count;
+    list_init(more);
+}
+
 static struct worker_job *list_take_all(struct job_list *l) {
     struct worker_job *first = l->first;
     list_init(l);
@@ -56,8 +66,10 @@ static void run_one_by_one(struct worker *w, struct worker_job *jobs) {
         next = job->next; /* a job without `done` may be gone once it has run */
         bool tell = job->done != NULL;
         job->run(job);
-        if (tell)
+        if (tell) {
             worker_finish(w, job);
+            worker_tell(w);
+        }
     }
 }
 
@@ -65,8 +77,11 @@ static void *work(void *arg) {
     struct worker *w = arg;
     for (;;) {
         (void)pthread_mutex_lock(&w->lock);
-        while (w->todo.first == NULL && !w->stop)
+        while (w->todo.first == NULL && !w->stop) {
+            w->waits = true;
             (void)pthread_cond_wait(&w->wake, &w->lock);
+        }
+        w->waits = false;
         struct worker_job *jobs = list_take_all(&w->todo);
         (void)pthread_mutex_unlock(&w->lock);
         if (jobs == NULL)
@@ -75,6 +90,7 @@ static void *work(void *arg) {
             w->batch(w, jobs, w->arg);
         else
             run_one_by_one(w, jobs);
+        worker_tell(w);
     }
 }
 
@@ -116,6 +132,7 @@ enum vrs_err worker_open(struct event_base *base, const char *name, size_t max_q
     (void)pthread_cond_init(&w->wake, NULL);
     list_init(&w->todo);
     list_init(&w->finished);
+    list_init(&w->ended);
     w->max_queued = max_queued;
     w->batch = batch;
     w->arg = arg;
@@ -160,26 +177,34 @@ void worker_close(struct worker **worker) {
 enum vrs_err worker_submit(struct worker *w, struct worker_job *job) {
     (void)pthread_mutex_lock(&w->lock);
     bool full = w->stop || w->todo.count >= w->max_queued;
-    if (!full) {
+    bool wake = !full && w->waits;
+    if (!full)
         list_add(&w->todo, job);
-        (void)pthread_cond_signal(&w->wake);
-    }
+    if (wake)
+        w->waits = false;
     (void)pthread_mutex_unlock(&w->lock);
+    if (wake)
+        (void)pthread_cond_signal(&w->wake);
     return full ? ERR_BUSY : VRS_OK;
 }
 
 void worker_finish(struct worker *w, struct worker_job *job) {
-    if (job->done == NULL)
+    if (job->done != NULL)
+        list_add(&w->ended, job);
+}
+
+void worker_tell(struct worker *w) {
+    if (w->ended.first == NULL)
         return;
     (void)pthread_mutex_lock(&w->lock);
     bool first = w->finished.first == NULL;
-    list_add(&w->finished, job);
+    list_append(&w->finished, &w->ended);
+    (void)pthread_mutex_unlock(&w->lock);
     if (first) {
         uint64_t one = 1;
         ssize_t n = write(w->wake_fd, &one, sizeof one);
         (void)n; /* it can only be full, and then it is readable already */
     }
-    (void)pthread_mutex_unlock(&w->lock);
 }
 
 size_t worker_queued(struct worker *w) {

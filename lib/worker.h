@@ -33,7 +33,10 @@ VRS_CHECK enum vrs_err worker_open(struct event_base *base, const char *name, si
  * refused with ERR_BUSY). */
 void worker_close(struct worker **w);
 VRS_CHECK enum vrs_err worker_submit(struct worker *w, struct worker_job *job);
+/* On the worker.  Finished jobs gather until the batch function returns or worker_tell is called:
+ * the loop is woken once for all of them. */
 void worker_finish(struct worker *w, struct worker_job *job);
+void worker_tell(struct worker *w);
 size_t worker_queued(struct worker *w);
 
 #endif

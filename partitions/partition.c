@@ -41,7 +41,7 @@ struct partition {
 /* ---- ids and records */
 
 void record_id_new(struct record_id *out) {
-    crypto_random(out->bytes, sizeof out->bytes);
+    crypto_id(out->bytes);
 }
 
 bool record_id_parse(const char *hex, struct record_id *out) {

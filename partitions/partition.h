@@ -20,7 +20,7 @@ struct partition;
 struct record_id {
     uint8_t bytes[STORE_ID_BYTES];
 };
-void record_id_new(struct record_id *out); /* random */
+void record_id_new(struct record_id *out); /* crypto_id */
 bool record_id_parse(const char *hex, struct record_id *out);
 void record_id_format(const struct record_id *id, char out[33]);
 bool record_id_equal(const struct record_id *a, const struct record_id *b);

@@ -309,6 +309,7 @@ static void run_group(struct pool_worker *w, struct group *g) {
         /* A job's own refusal stands only with the commit: it may rest on what others wrote. */
         finish(w, job, e == VRS_OK ? job->err : e, e == VRS_OK ? NULL : &fault);
     }
+    worker_tell(w->worker);
     if (e == VRS_OK && h != NULL) {
         favour_newest(w, h);
         tidy(h->partition);

@@ -351,7 +351,7 @@ static void cancel_found(struct http_request *rq, const struct inbox_found *f) {
     }
     struct inbox_put *put = &p->put;
     put->kind = LINE_CANCEL;
-    crypto_random(put->receipt, sizeof put->receipt);
+    crypto_id(put->receipt);
     memcpy(put->municipality, f->municipality, sizeof put->municipality);
     copy(put->terminal, sizeof put->terminal, c->terminal);
     put->received_ms = clock_now_ms();

@@ -137,7 +137,7 @@ static enum vrs_err submit(struct events *e, const struct line_event *event,
     p->put.received_ms = event->at_ms;
     memcpy(p->put.municipality, municipality, sizeof p->put.municipality);
     memcpy(p->put.terminal, event->terminal, sizeof p->put.terminal);
-    crypto_random(p->put.receipt, sizeof p->put.receipt);
+    crypto_id(p->put.receipt);
     buffer_init(&p->put.plain, PLAIN_MAX);
     line_event_encode(event, &p->put.plain);
     enum vrs_err err = inbox_submit_put(e->tablet->inbox, &p->put, put_done);

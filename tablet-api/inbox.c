@@ -253,6 +253,7 @@ static void early_acknowledge(struct inbox *in, struct worker_job **jobs) {
     }
     *tail = NULL;
     *jobs = kept;
+    worker_tell(in->worker);
     (void)usleep(20000);
 #else
     (void)in;
@@ -415,6 +416,7 @@ static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
     finish_all(in, keep_waiting(in, jobs, nudged));
     if (pulled != NULL && pulled == in->waiting)
         end_waiting(in, VRS_OK);
+    worker_tell(in->worker); /* before the upkeep */
     inbox_db_tidy(in->db);
 }
 

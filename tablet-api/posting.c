@@ -28,7 +28,7 @@ struct posting *posting_of_dose(struct intake *in, const char *key, const char *
     copy(in->dose.terminal, sizeof in->dose.terminal, terminal);
     copy(in->dose.staff, sizeof in->dose.staff, staff);
     put->kind = LINE_DOSE;
-    crypto_random(put->receipt, sizeof put->receipt);
+    crypto_id(put->receipt);
     memcpy(put->municipality, in->municipality, sizeof put->municipality);
     copy(put->terminal, sizeof put->terminal, terminal);
     put->received_ms = now_ms;

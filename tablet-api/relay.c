@@ -91,7 +91,7 @@ void dose_relay(struct http_request *rq) {
     (void)snprintf(put->terminal, sizeof put->terminal, "%s", c->terminal);
     memcpy(put->municipality, in.municipality, sizeof put->municipality);
     put->kind = LINE_DOSE;
-    crypto_random(put->receipt, sizeof put->receipt);
+    crypto_id(put->receipt);
     put->received_ms = clock_now_ms();
     put->has_key = true;
     /* The same reading may have come in the clear before its answer was lost. */
