@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/log.h"
 #include "lib/sqlite_setup.h"
 
@@ -104,22 +105,6 @@ static int on_journal_growth(void *arg, struct sqlite3 *db, const char *name, in
 }
 
 /* ---- open and close */
-
-enum vrs_err sqlite_file_sync_dir_of(const char *path, struct vrs_fault *fault) {
-    const char *slash = strrchr(path, '/');
-    size_t len = slash == NULL ? 0 : (size_t)(slash - path);
-    char *dir = slash == NULL ? strdup(".") : strndup(path, len == 0 ? 1 : len);
-    if (dir == NULL)
-        return err_fail(fault, ERR_MEMORY, "sync directory");
-    enum vrs_err e = VRS_OK;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        e = err_fail(fault, ERR_STORAGE, "sync directory %s", dir);
-    if (fd >= 0)
-        (void)close(fd);
-    free(dir);
-    return e;
-}
 
 /* SQLite would make it with the umask's rights. */
 static enum vrs_err make_file(const char *path, struct vrs_fault *fault) {
@@ -277,7 +262,7 @@ enum vrs_err sqlite_file_open(const char *path, unsigned flags, const struct sql
     e = open_db(f, fault);
     /* A file that a crash cut off before its directory was synced is old and empty by now. */
     if (e == VRS_OK && (absent || st.st_size == 0))
-        e = sqlite_file_sync_dir_of(path, fault);
+        e = file_sync_dir_of(path, fault);
     if (e != VRS_OK) {
         sqlite_file_close(&f);
         return e;
@@ -421,7 +406,7 @@ enum vrs_err sqlite_file_backup(struct sqlite_file *f, const char *path, struct 
         e = err_fail(fault, ERR_STORAGE, "sync %s", path);
     (void)close(fd);
     if (e == VRS_OK)
-        e = sqlite_file_sync_dir_of(path, fault);
+        e = file_sync_dir_of(path, fault);
     if (e != VRS_OK)
         (void)unlink(path);
     return e;

@@ -82,6 +82,5 @@ VRS_CHECK enum vrs_err sqlite_file_backup(struct sqlite_file *f, const char *pat
                                           struct vrs_fault *fault);
 /* name=value lines: every setting of the discipline as SQLite reads it back. */
 VRS_CHECK enum vrs_err sqlite_file_describe(struct sqlite_file *f, struct buffer *out);
-VRS_CHECK enum vrs_err sqlite_file_sync_dir_of(const char *path, struct vrs_fault *fault);
 
 #endif

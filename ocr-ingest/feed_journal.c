@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/crypto.h"
+#include "lib/file.h"
 #include "lib/secret.h"
 
 enum { LINE_MAX_BYTES = 320, SUM_BYTES = 6, ROWS_MAX = 20000000 };
@@ -169,16 +169,6 @@ static bool take_line(struct feed_journal *j, char *line) {
 
 /* --- opening --- */
 
-static enum vrs_err sync_folder(const char *path, struct vrs_fault *fault) {
-    char *copy = strdup(path);
-    int fd = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        (void)close(fd);
-    free(copy);
-    return ok ? VRS_OK : err_fail(fault, ERR_STORAGE, "sync the folder of %s", path);
-}
-
 static enum vrs_err begin(struct feed_journal *j, const char *path, struct vrs_fault *fault) {
     char hex[2 * sizeof j->key.bytes + 1];
     crypto_random(j->key.bytes, sizeof j->key.bytes);
@@ -189,7 +179,7 @@ static enum vrs_err begin(struct feed_journal *j, const char *path, struct vrs_f
     if (!ok)
         return err_fail(fault, ERR_STORAGE, "write %s", path);
     enum vrs_err e = feed_journal_sync(j, fault);
-    return e != VRS_OK ? e : sync_folder(path, fault);
+    return e != VRS_OK ? e : file_sync_dir_of(path, fault);
 }
 
 /* Whether a mark behind the damage says that the damaged place had been synced. */

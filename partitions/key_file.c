@@ -11,42 +11,8 @@
 #include <unistd.h>
 
 #include "lib/crypto.h"
+#include "lib/file.h"
 #include "partitions/keyring.h"
-
-enum vrs_err key_file_sync_dir(const char *dir, struct vrs_fault *fault) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    enum vrs_err e = VRS_OK;
-    if (fd < 0 || fsync(fd) != 0)
-        e = err_fail(fault, ERR_STORAGE, "sync %s", dir);
-    if (fd >= 0)
-        (void)close(fd);
-    return e;
-}
-
-enum vrs_err key_file_write(const char *path, const void *p, size_t n, struct vrs_fault *fault) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_fail(fault, errno == EEXIST ? ERR_CONFLICT : ERR_STORAGE, "create %s", path);
-    enum vrs_err e = VRS_OK;
-    const uint8_t *at = p;
-    while (e == VRS_OK && n > 0) {
-        ssize_t done = write(fd, at, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            e = err_fail(fault, ERR_STORAGE, "write %s", path);
-            break;
-        }
-        at += done;
-        n -= (size_t)done;
-    }
-    if (e == VRS_OK && fsync(fd) != 0)
-        e = err_fail(fault, ERR_STORAGE, "sync %s", path);
-    (void)close(fd);
-    if (e != VRS_OK)
-        (void)unlink(path);
-    return e;
-}
 
 static const char *const kek_names[] = {
     [KEY_RECORDS] = "kek-records", [KEY_LOG] = "kek-log", [KEY_NUMBERS] = "kek-numbers"};
@@ -106,9 +72,9 @@ enum vrs_err kek_file_make(const char *where, enum key_area area, struct vrs_fau
         return err_fail(fault, ERR_STORAGE, "make %s", where);
     struct secret_key key;
     crypto_random(key.bytes, sizeof key.bytes);
-    enum vrs_err e = key_file_write(path, key.bytes, sizeof key.bytes, fault);
+    enum vrs_err e = file_write_new(path, key.bytes, sizeof key.bytes, fault);
     secret_wipe(&key, sizeof key);
-    return e != VRS_OK ? e : key_file_sync_dir(where, fault);
+    return e != VRS_OK ? e : file_sync_dir(where, fault);
 }
 
 /* ---- copies that must go */
@@ -145,5 +111,5 @@ enum vrs_err key_file_destroy_copies(const char *dir, const char *municipality,
         e = destroy_one(path, fault);
     }
     (void)closedir(d);
-    return e == VRS_OK ? key_file_sync_dir(dir, fault) : e;
+    return e == VRS_OK ? file_sync_dir(dir, fault) : e;
 }

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "lib/buffer.h"
+#include "lib/file.h"
 #include "lib/wire.h"
-#include "partitions/key_file.h"
 
 static const char file_format[] = "vrs-keys-1";
 enum file_tag { FILE_FORMAT = 1, FILE_MUNICIPALITY, FILE_COUNT, FILE_ENTRY };
@@ -252,14 +252,14 @@ enum vrs_err keyring_save(struct keyring *k, const struct ring *ring, struct vrs
         b.failed ? err_fail(fault, ERR_MEMORY, "keys of %s", ring->municipality) : VRS_OK;
     if (e == VRS_OK) {
         (void)unlink(fresh); /* left by a crash; never in use */
-        e = key_file_write(fresh, b.data, b.len, fault);
+        e = file_write_new(fresh, b.data, b.len, fault);
     }
     if (e == VRS_OK && rename(fresh, path) != 0) {
         e = err_fail(fault, ERR_STORAGE, "rename %s", fresh);
         (void)unlink(fresh);
     }
     if (e == VRS_OK)
-        e = key_file_sync_dir(k->dir, fault);
+        e = file_sync_dir(k->dir, fault);
     buffer_fini(&b);
     return e;
 }
@@ -275,5 +275,5 @@ enum vrs_err keyring_sync(struct keyring *k, const struct ring *ring, struct vrs
         e = err_fail(fault, ERR_STORAGE, "sync %s", path);
     if (fd >= 0)
         (void)close(fd);
-    return e != VRS_OK ? e : key_file_sync_dir(k->dir, fault);
+    return e != VRS_OK ? e : file_sync_dir(k->dir, fault);
 }

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/sqlite_file.h"
+#include "lib/file.h"
 
 enum { WINDOW = 1 << 20, PATH_BYTES = 4200 };
 
@@ -128,7 +128,7 @@ static enum vrs_err rewrite(const struct store_engine *engine, const char *path,
         e = err_fail(fault, ERR_STORAGE, "remove %s", journal);
     if (e == VRS_OK && rename(fresh, path) != 0)
         e = err_fail(fault, ERR_STORAGE, "rename %s", fresh);
-    return e == VRS_OK ? sqlite_file_sync_dir_of(path, fault) : e;
+    return e == VRS_OK ? file_sync_dir_of(path, fault) : e;
 }
 
 enum vrs_err scrub_file(const struct store_engine *engine, const char *dir,

@@ -278,6 +278,7 @@ def clock(stack):
 
 def figures(stack):
     from case import metrics
+    until(lambda: metrics(stack)["vrs_alerts_undelivered"] == 0, WITHIN)
     m = metrics(stack)
     rules = [r["name"] for r in json.load(open(os.path.join(ROOT, "data", "alerts.json")))["rules"]]
     missing = [r for r in rules if f'vrs_alerts_total{{rule="{r}"}}' not in m]

@@ -18,7 +18,7 @@ AUDITED = "000000"  # the registry
 
 def acts():
     """{act: kind} of vrs-server/log/act.c."""
-    with open(os.path.join(ROOT, "vrs-server", "act.c"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "vrs-server", "log", "act.c"), encoding="utf-8") as f:
         return dict(re.findall(r'\{"([^"]+)", (ACT_\w+), "', f.read()))
 
 
@@ -300,7 +300,7 @@ def events_over_crashes(stack, outside, c, user):
 
 def commands(stack, audit):
     """C72: every verb of the control socket, in vain or not, leaves its entry in the registry."""
-    with open(os.path.join(ROOT, "vrs-server", "control_verbs.c"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "vrs-server", "operation", "control_verbs.c"), encoding="utf-8") as f:
         verbs = re.findall(r'\{\.name = "([^"]+)"', f.read())
     ok(len(verbs) >= 13, f"{len(verbs)} verbs", verbs)
     reader = Reader(audit, f"&municipality_code={AUDITED}")

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "lib/file.h"
 #include "tests/lib/stand.h"
 #include "vrs-server/operation/backup.h"
 
@@ -90,17 +91,17 @@ static void c129_a_copy_is_read_back(void **state) {
     (void)snprintf(to, sizeof to, "%s/to", stand.dir);
     (void)snprintf(absent, sizeof absent, "%s/absent", stand.dir);
     put(from, "sealed", "w");
-    assert_int_equal(backup_copy_file(from, to, &fault), VRS_OK);
-    assert_int_equal(backup_same_content(from, to, &fault), VRS_OK);
+    assert_int_equal(file_copy(from, to, &fault), VRS_OK);
+    assert_int_equal(file_same_content(from, to, &fault), VRS_OK);
     struct stat st;
     assert_int_equal(stat(to, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     put(to, "Sealed", "w"); /* control: one other letter, one more letter, nothing */
-    assert_int_equal(backup_same_content(from, to, &fault), ERR_STORAGE);
+    assert_int_equal(file_same_content(from, to, &fault), ERR_STORAGE);
     put(to, "sealed!", "w");
-    assert_int_equal(backup_same_content(from, to, &fault), ERR_STORAGE);
-    assert_int_equal(backup_same_content(from, absent, &fault), ERR_IO);
-    assert_int_equal(backup_copy_file(absent, to, &fault), ERR_NOT_FOUND);
+    assert_int_equal(file_same_content(from, to, &fault), ERR_STORAGE);
+    assert_int_equal(file_same_content(from, absent, &fault), ERR_IO);
+    assert_int_equal(file_copy(absent, to, &fault), ERR_NOT_FOUND);
 }
 
 static void names_are_names(void **state) {

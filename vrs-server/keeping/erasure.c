@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/log.h"
 #include "lib/metric.h"
-#include "lib/sqlite_file.h"
 #include "partitions/claim.h"
 #include "partitions/person.h"
 #include "partitions/scrub.h"
@@ -121,7 +121,7 @@ static void mark(const struct server *s, const char *municipality) {
     (void)mkdir(backup_tombstones(s, dir), 0700);
     mark_path(s, municipality, path);
     int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && fsync(fd) == 0 && sqlite_file_sync_dir_of(path, NULL) == VRS_OK;
+    bool ok = fd >= 0 && fsync(fd) == 0 && file_sync_dir_of(path, NULL) == VRS_OK;
     if (fd >= 0)
         (void)close(fd);
     if (!ok)

@@ -10,7 +10,7 @@
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
-#include "lib/sqlite_file.h"
+#include "lib/file.h"
 #include "lib/wire.h"
 #include "partitions/fields.h"
 
@@ -363,8 +363,8 @@ enum vrs_err tombstone_append(const struct tombstone_file *f, const char *munici
     (void)close(fd);
     if (e != VRS_OK)
         return err_fail(fault, e, "write %s", path);
-    e = sqlite_file_sync_dir_of(path, fault);
-    return e == VRS_OK ? sqlite_file_sync_dir_of(f->dir, fault) : e;
+    e = file_sync_dir_of(path, fault);
+    return e == VRS_OK ? file_sync_dir_of(f->dir, fault) : e;
 }
 
 /* --- both sides alike --- */

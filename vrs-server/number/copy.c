@@ -1,12 +1,12 @@
 /* Backup and restore of one municipality, inside the area's own folder: names come in, never paths.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "partitions/key_file.h"
 #include "vrs-server/number/area_private.h"
 
@@ -41,108 +41,22 @@ static enum vrs_err remove_db(const char *path, struct vrs_fault *fault) {
     return e;
 }
 
-static enum vrs_err sync_dir(const char *path, struct vrs_fault *fault) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_fail(fault, ERR_IO, "open %s", path);
-    enum vrs_err e = fsync(fd) == 0 ? VRS_OK : err_fail(fault, ERR_STORAGE, "sync %s", path);
-    (void)close(fd);
-    return e;
-}
-
-static enum vrs_err move_into(const char *from, const char *to, const char *dir,
-                              struct vrs_fault *fault) {
-    if (rename(from, to) != 0)
-        return err_fail(fault, ERR_IO, "rename to %s", to);
-    return sync_dir(dir, fault);
-}
-
-static enum vrs_err pour(int from, int to, const char *path, struct vrs_fault *fault) {
-    static char block[1 << 16]; /* ciphertext only */
-    for (;;) {
-        ssize_t n = read(from, block, sizeof block);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail(fault, ERR_IO, "read for %s", path);
-        if (n == 0)
-            return fsync(to) == 0 ? VRS_OK : err_fail(fault, ERR_STORAGE, "sync %s", path);
-        for (ssize_t done = 0; done < n;) {
-            ssize_t w = write(to, block + done, (size_t)(n - done));
-            if (w < 0 && errno != EINTR)
-                return err_fail(fault, ERR_STORAGE, "write %s", path);
-            done += w < 0 ? 0 : w;
-        }
-    }
-}
-
-/* `to` is made, synced; never half there under its name when the caller renames it. */
-static enum vrs_err copy_file(const char *from, const char *to, struct vrs_fault *fault) {
-    enum vrs_err e = remove_file(to, fault);
-    if (e != VRS_OK)
-        return e;
-    int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (in < 0)
-        return errno == ENOENT ? ERR_NOT_FOUND : err_fail(fault, ERR_IO, "open %s", from);
-    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (out < 0)
-        e = err_fail(fault, ERR_STORAGE, "make %s", to);
-    else
-        e = pour(in, out, to, fault);
-    if (out >= 0)
-        (void)close(out);
-    (void)close(in);
-    return e;
-}
-
 struct copy_paths {
-    char dir[AREA_PATH], db[AREA_PATH], keys[AREA_PATH], tmp[AREA_PATH], own_keys[AREA_PATH];
-    char dir2[AREA_PATH], db2[AREA_PATH], keys2[AREA_PATH], tmp2[AREA_PATH]; /* the second place */
+    char db[AREA_PATH], keys[AREA_PATH], tmp[AREA_PATH], own_keys[AREA_PATH];
+    char db2[AREA_PATH], keys2[AREA_PATH]; /* the second place */
 };
 
 static enum vrs_err paths(const struct area *a, const char *code, const char *name,
                           struct copy_paths *p, struct vrs_fault *fault) {
     if (!name_valid(name))
         return err_fail(fault, ERR_BAD_FIELD, "name of a backup");
-    (void)snprintf(p->dir, sizeof p->dir, "%s/backup", a->state_dir);
     (void)snprintf(p->db, sizeof p->db, "%s/backup/%s-%s.db", a->state_dir, code, name);
     (void)snprintf(p->keys, sizeof p->keys, "%s/backup/%s-%s.keys", a->state_dir, code, name);
     (void)snprintf(p->tmp, sizeof p->tmp, "%s/stage/%s.tmp", a->state_dir, code);
-    (void)snprintf(p->dir2, sizeof p->dir2, "%s", a->second_dir);
     (void)snprintf(p->db2, sizeof p->db2, "%s/%s-%.64s.db", a->second_dir, code, name);
     (void)snprintf(p->keys2, sizeof p->keys2, "%s/%s-%.64s.keys", a->second_dir, code, name);
-    (void)snprintf(p->tmp2, sizeof p->tmp2, "%s/%s.part", a->second_dir, code);
     keyring_path(a->keys, code, p->own_keys, sizeof p->own_keys);
     return VRS_OK;
-}
-
-/* Read back from the disk: both have the same bytes. */
-static enum vrs_err same_bytes(const char *a, const char *b, struct vrs_fault *fault) {
-    char one[4096], other[4096];
-    bool same = true;
-    ssize_t n = -1;
-    int fa = open(a, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    int fb = open(b, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fa >= 0 && fb >= 0) {
-        (void)posix_fadvise(fb, 0, 0, POSIX_FADV_DONTNEED);
-        while (same && (n = read(fa, one, sizeof one)) > 0)
-            same = read(fb, other, (size_t)n) == n && memcmp(one, other, (size_t)n) == 0;
-        same = same && n == 0 && read(fb, other, 1) == 0;
-    }
-    bool ok = fa >= 0 && fb >= 0 && same;
-    if (fa >= 0)
-        (void)close(fa);
-    if (fb >= 0)
-        (void)close(fb);
-    return ok ? VRS_OK : err_fail(fault, ERR_STORAGE, "%s is not what was written", b);
-}
-
-static enum vrs_err second_copy(const char *from, const struct copy_paths *at, const char *to,
-                                struct vrs_fault *fault) {
-    enum vrs_err e = copy_file(from, at->tmp2, fault);
-    if (e == VRS_OK)
-        e = same_bytes(from, at->tmp2, fault);
-    return e == VRS_OK ? move_into(at->tmp2, to, at->dir2, fault) : e;
 }
 
 /* The .db is moved in last: where it is, the backup is whole. */
@@ -155,13 +69,13 @@ enum vrs_err area_backup(struct area *a, const char *code, const char *name,
         e = ERR_CONFLICT;
     if (e == VRS_OK)
         e = area_room(a, code, false, &p, fault);
-    if (e == VRS_OK && (e = copy_file(at.own_keys, at.tmp, fault)) == VRS_OK)
-        e = move_into(at.tmp, at.keys, at.dir, fault);
+    if (e == VRS_OK)
+        e = file_copy(at.own_keys, at.keys, fault);
     if (e == VRS_OK && (e = remove_db(at.tmp, fault)) == VRS_OK &&
         (e = a->engine->backup(partition_store(p), at.tmp, fault)) == VRS_OK)
-        e = move_into(at.tmp, at.db, at.dir, fault);
-    if (e == VRS_OK && (e = second_copy(at.keys, &at, at.keys2, fault)) == VRS_OK)
-        e = second_copy(at.db, &at, at.db2, fault);
+        e = file_move(at.tmp, at.db, fault);
+    if (e == VRS_OK && (e = file_copy(at.keys, at.keys2, fault)) == VRS_OK)
+        e = file_copy(at.db, at.db2, fault);
     if (e != VRS_OK)
         (void)remove_db(at.tmp, NULL);
     return e;
@@ -236,9 +150,9 @@ static enum vrs_err open_stage(struct area *a, const char *code, const struct co
     (void)snprintf(s->fresh, sizeof s->fresh, "%s/%s.db", s->fresh_dir, code);
     enum vrs_err e = clear_stage(s, fault);
     if (e == VRS_OK)
-        e = copy_file(at->db, s->db, fault);
+        e = file_copy(at->db, s->db, fault);
     if (e == VRS_OK)
-        e = copy_file(at->keys, s->keys, fault);
+        e = file_copy(at->keys, s->keys, fault);
     if (e == VRS_OK)
         e = keyring_open_beside(a->keys, s->dir, &s->ring, fault);
     if (e == VRS_OK)
@@ -310,14 +224,7 @@ enum vrs_err area_restore(struct area *a, const char *code, const char *name,
         keyring_active(a->keys, code, KEY_NUMBERS, KEY_ENCRYPT, &key_id, &key) != VRS_OK)
         e = err_fail(fault, ERR_CRYPTO, "the keys of %s are destroyed", code);
     if (e == VRS_OK && !there(at.own_keys)) {
-        char dir[AREA_PATH];
-        (void)snprintf(dir, sizeof dir, "%s", at.own_keys);
-        char *slash = strrchr(dir, '/');
-        if (slash != NULL)
-            *slash = '\0';
-        e = copy_file(at.keys, at.tmp, fault);
-        if (e == VRS_OK)
-            e = move_into(at.tmp, at.own_keys, dir, fault);
+        e = file_copy(at.keys, at.own_keys, fault);
         keyring_forget(a->keys, code);
     }
     if (e == VRS_OK)
@@ -328,7 +235,7 @@ enum vrs_err area_restore(struct area *a, const char *code, const char *name,
         e = remove_file(live, fault);
         (void)snprintf(live, sizeof live, "%s/%s.db", a->files_dir, code);
         if (e == VRS_OK)
-            e = move_into(at.tmp, live, a->files_dir, fault);
+            e = file_move(at.tmp, live, fault);
     }
     if (e != VRS_OK)
         (void)remove_db(at.tmp, NULL);

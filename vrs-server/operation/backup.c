@@ -1,17 +1,12 @@
 #include "vrs-server/operation/backup.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "lib/crypto.h"
+#include "lib/file.h"
 #include "lib/log.h"
-#include "lib/sqlite_file.h"
-
-enum { BLOCK = 1 << 16 };
 
 /* --- folders --- */
 
@@ -85,70 +80,6 @@ bool backup_name_valid(const char *s) {
            strspn(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == n;
 }
 
-/* --- files --- */
-
-static bool copy_all(int from, int to) {
-    char bytes[BLOCK];
-    ssize_t n;
-    while ((n = read(from, bytes, sizeof bytes)) > 0) {
-        for (ssize_t done = 0; done < n;) {
-            ssize_t w = write(to, bytes + done, (size_t)(n - done));
-            if (w <= 0)
-                return false;
-            done += w;
-        }
-    }
-    return n == 0 && fsync(to) == 0;
-}
-
-static bool digest_file(const char *path, uint8_t out[CRYPTO_HASH_BYTES]) {
-    char bytes[BLOCK];
-    ssize_t n = -1;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    struct crypto_digest *d = fd >= 0 ? crypto_digest_open() : NULL;
-    if (d != NULL) {
-        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* from the disk, not from memory */
-        while ((n = read(fd, bytes, sizeof bytes)) > 0)
-            crypto_digest_add(d, bytes, (size_t)n);
-        crypto_digest_close(&d, out);
-    }
-    if (fd >= 0)
-        (void)close(fd);
-    return n == 0;
-}
-
-enum vrs_err backup_same_content(const char *a, const char *b, struct vrs_fault *fault) {
-    uint8_t one[CRYPTO_HASH_BYTES], other[CRYPTO_HASH_BYTES];
-    if (!digest_file(a, one) || !digest_file(b, other))
-        return err_fail(fault, ERR_IO, "read back %s", b);
-    return memcmp(one, other, sizeof one) == 0
-               ? VRS_OK
-               : err_fail(fault, ERR_STORAGE, "%s is not what was written", b);
-}
-
-enum vrs_err backup_move(const char *from, const char *to, struct vrs_fault *fault) {
-    if (rename(from, to) != 0)
-        return err_fail(fault, ERR_IO, "rename to %s", to);
-    return sqlite_file_sync_dir_of(to, fault);
-}
-
-enum vrs_err backup_copy_file(const char *from, const char *to, struct vrs_fault *fault) {
-    char part[BACKUP_PATH + 8];
-    (void)snprintf(part, sizeof part, "%.511s.part", to);
-    int in = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (in < 0)
-        return errno == ENOENT ? ERR_NOT_FOUND : err_fail(fault, ERR_IO, "open %s", from);
-    int out = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    bool ok = out >= 0 && copy_all(in, out);
-    (void)close(in);
-    if (out >= 0)
-        ok = close(out) == 0 && ok;
-    if (!ok)
-        return err_fail(fault, ERR_STORAGE, "write %s", part);
-    enum vrs_err e = backup_same_content(from, part, fault);
-    return e == VRS_OK ? backup_move(part, to, fault) : e;
-}
-
 /* --- tombstones --- */
 
 const char *backup_tombstones(const struct server *s, char dir[BACKUP_PATH]) {
@@ -165,7 +96,7 @@ void backup_keep_tombstones(const struct server *s, const char *municipality) {
     for (size_t i = 0; i < dirs.count; i++) {
         (void)snprintf(to, sizeof to, "%s/%.6s.tombstones", dirs.dir[i], municipality);
         if (e == VRS_OK)
-            e = backup_copy_file(from, to, &fault);
+            e = file_copy(from, to, &fault);
     }
     if (e != VRS_OK && e != ERR_NOT_FOUND)
         log_fault(LOG_ERROR, "backup.tombstones_not_kept", &fault);
@@ -192,5 +123,5 @@ enum vrs_err backup_fetch_tombstones(const struct server *s, const char *municip
         return e;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return err_fail(fault, ERR_STORAGE, "make %s", dir);
-    return backup_copy_file(best, to, fault);
+    return file_copy(best, to, fault);
 }

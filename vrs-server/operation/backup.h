@@ -24,11 +24,6 @@ VRS_CHECK enum vrs_err backup_check(const struct server_config *c, struct buffer
                                     struct vrs_fault *fault);
 bool backup_name_valid(const char *name);
 
-/* Beside `to`, synced, read back and compared, then renamed: the old file or the new, whole one. */
-VRS_CHECK enum vrs_err backup_copy_file(const char *from, const char *to, struct vrs_fault *fault);
-VRS_CHECK enum vrs_err backup_same_content(const char *a, const char *b, struct vrs_fault *fault);
-VRS_CHECK enum vrs_err backup_move(const char *from, const char *to, struct vrs_fault *fault);
-
 /* STATE/tombstones, into `dir`. */
 const char *backup_tombstones(const struct server *s, char dir[BACKUP_PATH]);
 /* Beside the backups; trouble is an event: the file in STATE is the one that counts. */

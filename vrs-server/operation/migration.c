@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/json.h"
-#include "lib/sqlite_file.h"
 #include "lib/wire.h"
 
 static const char format[] = "vrs-migration-1\n";
@@ -122,7 +122,7 @@ enum vrs_err migration_end(struct migration_out **out, bool keep, struct vrs_fau
         if (keep && (!written || rename(o->part, o->path) != 0))
             e = err_fail(fault, ERR_STORAGE, "write %s", o->path);
         else if (keep)
-            e = sqlite_file_sync_dir_of(o->path, fault);
+            e = file_sync_dir_of(o->path, fault);
         if (!keep || e != VRS_OK)
             (void)unlink(o->part);
     }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/log.h"
 #include "partitions/access_log.h"
 #include "partitions/scrub.h"
@@ -79,9 +80,9 @@ enum vrs_err verb_backup_copy(struct control_call *c, struct partition *p) {
         if (i > 0 && access(to.db[i], F_OK) == 0)
             e = ERR_CONFLICT;
         else if (i > 0)
-            e = backup_copy_file(to.db[0], to.db[i], &c->job.fault);
+            e = file_copy(to.db[0], to.db[i], &c->job.fault);
         if (e == VRS_OK)
-            e = backup_copy_file(from, to.keys[i], &c->job.fault);
+            e = file_copy(from, to.keys[i], &c->job.fault);
     }
     if (e == VRS_OK)
         backup_keep_tombstones(c->server, c->job.municipality);
@@ -182,7 +183,7 @@ static enum vrs_err open_staged(struct restore *r, struct partition **p) {
     if (e != ERR_CRYPTO && e != ERR_TAMPERED)
         return e;
     (void)snprintf(keys, sizeof keys, "%s/%s.keys", r->stage, c->job.municipality);
-    e = backup_copy_file(r->from.keys[r->at], keys, &c->job.fault);
+    e = file_copy(r->from.keys[r->at], keys, &c->job.fault);
     if (e == VRS_OK)
         e = keyring_open_beside(c->server->keys, r->stage, &r->beside, &c->job.fault);
     if (e == VRS_OK)
@@ -262,7 +263,7 @@ static enum vrs_err prepare(struct restore *r) {
     if (mkdir(r->stage, 0700) != 0 && errno != EEXIST)
         return err_fail(&c->job.fault, ERR_STORAGE, "make %s", r->stage);
     remove_staged(r);
-    enum vrs_err e = backup_copy_file(r->from.db[r->at], r->staged, &c->job.fault);
+    enum vrs_err e = file_copy(r->from.db[r->at], r->staged, &c->job.fault);
     if (e == VRS_OK)
         e = open_staged(r, &p);
     if (e == VRS_OK)
@@ -303,14 +304,14 @@ static enum vrs_err take_place(struct restore *r) {
     char journal[BACKUP_PATH + 48];
     (void)snprintf(journal, sizeof journal, "%s-wal", r->live);
     if (r->beside != NULL) {
-        enum vrs_err e = backup_copy_file(r->from.keys[r->at], r->live_keys, &r->call->job.fault);
+        enum vrs_err e = file_copy(r->from.keys[r->at], r->live_keys, &r->call->job.fault);
         keyring_forget(r->call->server->keys, r->call->job.municipality);
         if (e != VRS_OK)
             return e;
     }
     if (unlink(journal) != 0 && errno != ENOENT)
         return err_fail(&r->call->job.fault, ERR_IO, "remove %s", journal);
-    return backup_move(r->staged, r->live, &r->call->job.fault);
+    return file_move(r->staged, r->live, &r->call->job.fault);
 }
 
 /* Numbers come back with their backup; those of the erased go again. */

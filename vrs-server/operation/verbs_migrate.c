@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/log.h"
 #include "lib/secret.h"
 #include "lib/wire.h"
@@ -408,7 +409,7 @@ static enum vrs_err must_be_empty(struct import *m, const char *aside) {
         e = store_sqlite.backup(partition_store(p), to, &c->job.fault);
         (void)snprintf(to, sizeof to, "%s/%s-%s.keys", dirs.dir[i], c->job.municipality, aside);
         if (e == VRS_OK)
-            e = backup_copy_file(keys, to, &c->job.fault);
+            e = file_copy(keys, to, &c->job.fault);
     }
     partition_close(&p);
     return e;
@@ -422,10 +423,10 @@ static enum vrs_err as_backup(struct import *m, const char *name) {
     enum vrs_err e = backup_dirs_of(&c->server->config, &dirs, &c->job.fault);
     for (size_t i = 0; e == VRS_OK && i < dirs.count; i++) {
         (void)snprintf(to, sizeof to, "%s/%s-%s.db", dirs.dir[i], c->job.municipality, name);
-        e = backup_copy_file(m->db, to, &c->job.fault);
+        e = file_copy(m->db, to, &c->job.fault);
         (void)snprintf(to, sizeof to, "%s/%s-%s.keys", dirs.dir[i], c->job.municipality, name);
         if (e == VRS_OK)
-            e = backup_copy_file(m->keys, to, &c->job.fault);
+            e = file_copy(m->keys, to, &c->job.fault);
     }
     return e;
 }
