@@ -161,14 +161,23 @@ static void thin_out(struct checkpoints *c, struct place *p) {
         (void)close(out);
 }
 
-/* What a crash cut off of the last line was told to nobody. */
+/* What a crash cut off of the last line, or what a power loss left as zeros where the file had
+ * grown, was told to nobody. */
+static uint64_t lines_written(int fd) {
+    char line[CHECKPOINT_LINE_BYTES];
+    uint64_t lines = lines_of(fd);
+    while (lines > 0 && read_at(fd, lines - 1, line) && memchr(line, '\0', sizeof line) != NULL)
+        lines--;
+    return lines;
+}
+
 static enum vrs_err load(struct checkpoints *c, struct place *p) {
     char line[CHECKPOINT_LINE_BYTES];
     struct stat st;
     int fd = open_file(c, p->municipality, O_RDWR);
     if (fd < 0)
         return errno == ENOENT ? VRS_OK : ERR_IO;
-    p->lines = lines_of(fd);
+    p->lines = lines_written(fd);
     off_t whole = (off_t)(p->lines * CHECKPOINT_LINE_BYTES);
     enum vrs_err e =
         fstat(fd, &st) == 0 && (st.st_size == whole || ftruncate(fd, whole) == 0) ? VRS_OK : ERR_IO;

@@ -98,11 +98,11 @@ class Generator:
                                       "--connections", 16))
 
     def journal_rows(self):
-        """(key, receipt, outcome, status, ocr_line) of what was acknowledged."""
+        """(key, receipt, outcome, status, ocr_line, date) of what was acknowledged."""
         if not os.path.exists(self.journal):
             return []
         with open(self.journal) as f:
-            return [tuple(line.split()[:5]) for line in f if line.endswith("\n")]
+            return [tuple(line.split()[:6]) for line in f if line.endswith("\n")]
 
 
 def cpu_s(pid):

@@ -123,6 +123,24 @@ static void test_a_restart_remembers(void **state) {
     assert_int_equal(st.st_mode & 0777, 0600);
 }
 
+/* The file has grown by two lines whose bytes never came. */
+static void test_a_power_loss_leaves_zeros(void **state) {
+    (void)state;
+    char path[160];
+    struct stat st;
+    assert_int_equal(keep("1", 5, 1), CHECKPOINT_KEPT);
+    assert_int_equal(keep("1", 7, 1), CHECKPOINT_KEPT);
+    assert_int_equal(checkpoints_sync(place), VRS_OK);
+    (void)snprintf(path, sizeof path, "%s/" MINATO, dir);
+    assert_int_equal(truncate(path, 4 * CHECKPOINT_LINE_BYTES), 0);
+    again();
+    assert_int_equal(keep("1", 7, 2), CHECKPOINT_FORK);
+    assert_int_equal(keep("1", 8, 2), CHECKPOINT_KEPT);
+    assert_int_equal(pages(MINATO, -1, NULL), 3);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 3 * CHECKPOINT_LINE_BYTES);
+}
+
 static void test_pages_go_on(void **state) {
     (void)state;
     int64_t begin = clock_now_ms();
@@ -166,9 +184,8 @@ static void test_old_ones_are_thinned_to_hours(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_contradictions_are_forks),
-        TEST(test_a_restart_remembers),
-        TEST(test_pages_go_on),
+        TEST(test_contradictions_are_forks),      TEST(test_a_restart_remembers),
+        TEST(test_a_power_loss_leaves_zeros),     TEST(test_pages_go_on),
         TEST(test_old_ones_are_thinned_to_hours),
     };
     log_init("test_checkpoints", LOG_ERROR + 1);

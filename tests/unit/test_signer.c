@@ -242,6 +242,27 @@ static void test_a_kill_keeps_the_memory(void **state) {
     assert_int_equal(sign(MINATO, "1", 8, 2, NULL), VRS_OK);
 }
 
+/* The file has grown, its bytes are not there: zeros up to the end, or up to a page that was
+ * written. */
+static void test_a_power_loss_leaves_zeros(void **state) {
+    (void)state;
+    static const char root[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    assert_int_equal(sign(MINATO, "1", 7, 1, NULL), VRS_OK);
+    stop();
+    FILE *f = fopen(at("state/heads"), "ae");
+    assert_non_null(f);
+    static const char zeros[5000];
+    assert_int_equal(fwrite(zeros, 1, sizeof zeros, f), sizeof zeros);
+    assert_true(fprintf(f, " %s\n" KAGOSHIMA " 1 5 %s\n", root, root) > 0);
+    assert_int_equal(fwrite(zeros, 1, sizeof zeros, f), sizeof zeros);
+    assert_int_equal(fclose(f), 0);
+    start();
+    fresh_client();
+    assert_int_equal(sign(MINATO, "1", 6, 1, NULL), ERR_TAMPERED);
+    assert_int_equal(sign(KAGOSHIMA, "1", 4, 1, NULL), ERR_TAMPERED);
+    assert_int_equal(sign(MINATO, "1", 8, 1, NULL), VRS_OK);
+}
+
 static void test_a_foreign_memory_refuses_the_start(void **state) {
     (void)state;
     struct vrs_fault fault = {0};
@@ -443,6 +464,7 @@ int main(void) {
         TEST(test_contradictions_are_refused),
         TEST(test_restart_keeps_the_memory),
         TEST(test_a_kill_keeps_the_memory),
+        TEST(test_a_power_loss_leaves_zeros),
         TEST(test_a_foreign_memory_refuses_the_start),
         TEST(test_many_heads_compact),
         TEST(test_rotation_keeps_old_keys),

@@ -11,7 +11,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-enum { LINE_MAX_BYTES = 160, SYNC_MS = 1000, GROWN_BYTES = 16 << 20, UNWRITTEN_MAX = 4 << 20 };
+enum { SYNC_MS = 1000, GROWN_BYTES = 16 << 20, UNWRITTEN_MAX = 4 << 20 };
 
 struct signed_tree {
     char epoch[40];
@@ -232,27 +232,30 @@ static bool read_line(char *line, struct log_signed_head *out) {
            crypto_unhex(root, out->root.bytes, sizeof out->root.bytes);
 }
 
+/* A power loss leaves zeros where a file had grown and its bytes were not on the disk yet: such a
+ * line, and a last one without its end, are left out.  They were not synced, so nothing that must
+ * be remembered stands in them. */
 static enum vrs_err read_file(struct heads *h, struct vrs_fault *fault) {
-    char line[LINE_MAX_BYTES];
+    char *line = NULL;
+    size_t cap = 0, n = 0;
+    ssize_t len;
     const char *why = "malformed";
     enum vrs_err e = VRS_OK;
-    size_t n = 0;
     FILE *f = fopen(h->path, "re");
     if (f == NULL)
         return errno == ENOENT ? VRS_OK : err_fail(fault, ERR_IO, "open %s", h->path);
-    while (e == VRS_OK && fgets(line, sizeof line, f) != NULL) {
+    while (e == VRS_OK && (len = getline(&line, &cap, f)) > 0) {
         struct log_signed_head head;
         bool changed;
         n++;
-        char *end = strchr(line, '\n');
-        if (end == NULL && feof(f) != 0) {
+        if (line[len - 1] != '\n' || memchr(line, '\0', (size_t)len) != NULL) {
             log_event(LOG_WARN, "signer.line_cut_off", LF_INT("line", n));
-            break;
+            continue;
         }
-        if (end != NULL)
-            *end = '\0';
-        e = end != NULL && read_line(line, &head) ? take(h, &head, &changed, &why) : ERR_CORRUPT;
+        line[len - 1] = '\0';
+        e = read_line(line, &head) ? take(h, &head, &changed, &why) : ERR_CORRUPT;
     }
+    free(line);
     (void)fclose(f);
     return e == VRS_OK || e == ERR_MEMORY
                ? e

@@ -3,7 +3,8 @@
  * other never both get its signature.
  *
  * The file is appended once a round, before the answers; synced at most every second and at exit;
- * written anew at start and when it has grown.  A last line that a crash cut off is left out. */
+ * written anew at start and when it has grown.  A line that a crash cut off, or of which a
+ * power loss left zeros, is left out. */
 #ifndef VRS_SERVER_SIGNER_HEADS_H
 #define VRS_SERVER_SIGNER_HEADS_H
 
