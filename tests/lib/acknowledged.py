@@ -27,8 +27,8 @@ for folder in ("tests/lib", "tests/load", "dev"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import generator  # noqa: E402
 import residents  # noqa: E402
-from case import (FUJISAWA, Import, access_log, client_for, equal, ok, personal_number,  # noqa: E402
-                  resident, residents_csv, until)
+from case import (FUJISAWA, Import, access_log, after_stop, client_for, equal, ok,  # noqa: E402
+                  personal_number, resident, residents_csv, until)
 from stack import TOWNS, StackError  # noqa: E402
 
 RATE = 600
@@ -70,7 +70,7 @@ class Registrar:
         self.stack, self.code, self.client = stack, code, None
         self.committed, self.tries, self.running = [], 0, True
         self.unsettled, self.refused = None, 0
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
@@ -91,6 +91,8 @@ class Registrar:
                 self.client = self.client or self.stack.staff(self.code)
                 name = hashlib.sha256(self.unsettled).hexdigest() + ".csv"  # one name a content
                 it = Import(self.client, "residents", self.unsettled, name=name)
+                if it.state["state"] in ("created", "receiving") and it.announced.status == 200:
+                    it.send(it.state["received"], self.unsettled[it.state["received"]:])
                 state = (it.phase("commit") if it.state["state"] == "committing" else it.commit()).state
                 if state["state"] == "committed":
                     self.refused += state["refused"]
@@ -116,7 +118,7 @@ class Refused:
     def __init__(self, stack, coupons):
         self.stack, self.coupons = stack, coupons
         self.answers, self.running = collections.Counter(), True
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
@@ -149,6 +151,7 @@ class Work:
         with open(self.gen.coupons_file) as f:
             coupons = [tuple(line.split()) for line in f]
         self.load = Load(self.gen, *options, rate=rate)
+        after_stop.append(self.load.process.kill)  # when the test ends otherwise
         self.registrar = Registrar(stack)
         self.refused = Refused(stack, coupons[::97])
         self.grown = self.load.grown

@@ -15,7 +15,7 @@
 #include "vrs-server/log/checkpoint.h"
 #include "vrs-server/terminals/terminal.h"
 
-enum { MAX_SNAPSHOT_BYTES = 64 << 20 };
+enum { MAX_SNAPSHOT_BYTES = 64 << 20, CLOCK_BACK_MS = 60000 };
 
 /* The outside tells its version, and ours goes above it: beyond this it is not believed, or a
  * taken-over outside could use the counter up, and no revocation would ever get out again. */
@@ -38,7 +38,7 @@ struct snapshot {
     uint64_t version;   /* of body, 0 none */
     uint64_t outside;   /* what the outside has */
     uint64_t sent;      /* the version in the push that is in flight */
-    int64_t made_mono_ms;
+    int64_t made_ms;    /* by the wall clock: tablet-api judges its age so */
     bool making, again, pushing, closing;
     struct signer_key log_keys[SIGNER_MAX_KEYS]; /* of whoever makes one: one at a time */
     size_t log_key_count;
@@ -204,7 +204,7 @@ static void make_done(struct pool_job *job) {
         s->body = m->body;
         buffer_init(&m->body, 0);
         s->version = m->version;
-        s->made_mono_ms = clock_mono_ms();
+        s->made_ms = clock_now_ms();
         push(s);
     } else {
         log_fault(LOG_ERROR, "snapshot.failed", &job->fault);
@@ -272,15 +272,15 @@ static void push(struct snapshot *s) {
 }
 
 void snapshot_outside_has(struct snapshot *s, uint64_t version) {
-    int64_t age_ms = clock_mono_ms() - s->made_mono_ms;
+    int64_t age_ms = clock_now_ms() - s->made_ms;
+    bool old = age_ms > s->server->config.snapshot_max_age_s * 1000 / 2 || age_ms < -CLOCK_BACK_MS;
     if (version > max_believed && version > s->version) {
         log_event(LOG_ERROR, "snapshot.version_not_believed", LF_INT("version", version));
         return;
     }
     s->outside = version;
     metric_set(&outside_version, (int64_t)version);
-    if (s->version != 0 &&
-        (version > s->version || age_ms > s->server->config.snapshot_max_age_s * 1000 / 2))
+    if (s->version != 0 && (version > s->version || old))
         make(s);
     else if (version < s->version)
         push(s);

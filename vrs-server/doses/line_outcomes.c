@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/log.h"
+#include "vrs-server/alerts/alert.h"
 #include "vrs-server/doses/apply.h"
 #include "vrs-server/doses/prove.h"
 
@@ -79,6 +80,11 @@ enum vrs_err line_post(struct client *c, const char *path, const struct buffer *
                                      .done = done,
                                      .arg = arg};
     return body->failed ? ERR_MEMORY : client_start(c, &call);
+}
+
+void line_watch(struct server *s, const struct client_reply *r) {
+    if (r->err == VRS_OK && r->status == 503)
+        alert_note(s, "storage_failing", "tablet-api");
 }
 
 bool line_reply_ok(const struct client_reply *r) {
@@ -212,6 +218,7 @@ static void outcomes_posted(const struct client_reply *r, void *arg) {
     bool progress = line_reply_ok(r) && acked.count > 0;
     if (!line_reply_ok(r))
         log_event(LOG_WARN, "line.outcomes_failed", LF_ERR(r->err), LF_INT("status", r->status));
+    line_watch(l->server, r);
     if (progress)
         line_outcomes_post(l);
     else

@@ -28,5 +28,7 @@ bool line_outcomes_idle(const struct line_outcomes *l); /* nothing queued */
 VRS_CHECK enum vrs_err line_post(struct client *c, const char *path, const struct buffer *body,
                                  int64_t timeout_ms, client_done_fn *done, void *arg);
 bool line_reply_ok(const struct client_reply *r);
+/* What the Internet side cannot store it says with 503: alert storage_failing. */
+void line_watch(struct server *s, const struct client_reply *r);
 
 #endif

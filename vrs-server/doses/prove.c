@@ -50,6 +50,8 @@ static void tell(struct server *s, const char *municipality, enum vrs_err e) {
     }
     if (e == ERR_TAMPERED)
         alert_note(s, "log_fork", municipality);
+    if (e == ERR_STORAGE) /* what vrs-signer cannot remember it does not sign */
+        alert_note(s, "storage_failing", "vrs-signer");
 }
 
 void prove_committed(struct partition *p, unsigned worker_index, void *arg) {

@@ -241,6 +241,7 @@ static void posted(const struct client_reply *r, void *arg) {
         log_event(LOG_WARN, "checkpoint.post_failed", LF_ERR(r->err), LF_INT("status", r->status));
         mark_again(c, c->posted, c->posted_count);
     }
+    line_watch(c->server, r);
     free(c->posted);
     c->posted = NULL;
 }

@@ -220,6 +220,8 @@ static void walk_done(struct pool_job *job) {
         /* The position is stored: `:commit` or `:check` goes on from there. */
         if (job->err == ERR_SCANNER_AWAY)
             alert_state(w->server, "scanner_away", "clamd", true);
+        if (job->err == ERR_STORAGE || job->err == ERR_UNKNOWN)
+            alert_note(w->server, "storage_failing", job->municipality);
         log_fault(LOG_ERROR, "import.stopped", &job->fault);
         walk_close(w);
         return;
