@@ -1,6 +1,7 @@
 # make          builds everything into $(BUILD)
 # make run      installs what is missing, builds, starts the whole stack on loopback
 # make demo     one readable run of the main job          make bench-smoke   speed and memory
+# make bench    beside what a user would pick instead, with targets (SCENARIO="dose …" BENCH="--long …"); minutes
 # make check    builds and tests (minutes)                make check-long    the rest
 # make app      only the tablet app (part of make)
 # make controls  writes docs/controls.md: every control and the tests that prove it
@@ -176,7 +177,7 @@ $(BUILD)/app/index.html: $(shell find $(APP_DIR) -path '*/node_modules' -prune -
 
 # ---- what a person asks for
 
-.PHONY: controls deps deps-build run demo bench-smoke reader-weights check check-long fuzz format format-check tidy cppcheck clean
+.PHONY: controls deps deps-build run demo bench bench-smoke reader-weights check check-long fuzz format format-check tidy cppcheck clean
 deps:
 	@mk/deps.sh test
 deps-build:
@@ -194,6 +195,10 @@ demo: deps-build
 bench-smoke: deps-build
 	@$(SUBMAKE) programs
 	@exec python3 tests/bench/smoke.py
+bench:
+	@mk/deps.sh bench
+	@$(SUBMAKE) programs
+	@exec env BUILD=$(BUILD) python3 tests/bench/bench.py $(SCENARIO) $(BENCH)
 
 # The digit networks anew, from seed 1 (about twenty minutes): tests/ocr/README.md
 reader-weights: deps

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what mk/packages names and is missing or too old; costs one dpkg-query when all is there.
-# usage: mk/deps.sh [build|test]    build = to build and run; test (default) = everything
+# usage: mk/deps.sh [build|test|bench]    build = to build and run, which the others include; test is the default
 set -eu
 group=${1:-test}
 list=$(dirname "$0")/packages
@@ -12,7 +12,7 @@ command -v dpkg-query >/dev/null 2>&1 || {
 
 # Prints the packages of the group that are not installed in the version needed.
 missing() {
-    wanted=$(awk -v g="$group" '!/^#/ && NF && (g == "test" || $1 == g) {print $2}' "$list")
+    wanted=$(awk -v g="$group" '!/^#/ && NF && ($1 == "build" || $1 == g) {print $2}' "$list")
     # shellcheck disable=SC2086
     have=$(dpkg-query -W -f='${db:Status-Status} ${Package} ${Version}\n' $wanted 2>/dev/null || true)
     printf '%s\n' "$have" | awk -v g="$group" -v list="$list" '
@@ -20,7 +20,7 @@ missing() {
         END {
             while ((getline line < list) > 0) {
                 n = split(line, f, " ")
-                if (n < 2 || f[1] ~ /^#/ || (g != "test" && f[1] != g)) continue
+                if (n < 2 || f[1] ~ /^#/ || (f[1] != "build" && f[1] != g)) continue
                 if (!(f[2] in version)) print f[2]
                 else if (n > 2 && version[f[2]] != f[3]) print f[2], version[f[2]], f[3]
             }

@@ -20,7 +20,7 @@
 enum { REPLY_MAX = 8 << 20, REQUEST_MAX = 8 << 20, READ_BYTES = 16384 };
 
 struct conn_target {
-    SSL_CTX *tls;
+    SSL_CTX *tls; /* NULL: plain HTTP */
     struct sockaddr_in address;
     char authority[80];
     uint64_t handshakes;
@@ -45,12 +45,12 @@ struct conn {
 
 static enum vrs_err read_url(const char *url, struct conn_target *t, struct vrs_fault *fault) {
     char host[64];
-    const char *rest = strncmp(url, "https://", 8) == 0 ? url + 8 : url;
+    const char *rest = url + (t->tls != NULL ? strlen("https://") : strlen("http://"));
     const char *colon = strrchr(rest, ':');
     unsigned long port = colon != NULL ? strtoul(colon + 1, NULL, 10) : 0;
     size_t n = colon != NULL ? (size_t)(colon - rest) : 0;
     if (n == 0 || n >= sizeof host || port == 0 || port > 65535)
-        return err_fail(fault, ERR_BAD_REQUEST, "not https://ADDRESS:PORT");
+        return err_fail(fault, ERR_BAD_REQUEST, "not http(s)://ADDRESS:PORT");
     memcpy(host, rest, n);
     host[n] = '\0';
     t->address.sin_family = AF_INET;
@@ -58,20 +58,16 @@ static enum vrs_err read_url(const char *url, struct conn_target *t, struct vrs_
     if (inet_pton(AF_INET, host, &t->address.sin_addr) != 1)
         return err_fail(fault, ERR_BAD_REQUEST, "the address is not numeric");
     (void)snprintf(t->authority, sizeof t->authority, "%s:%lu", host, port);
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_CTX_get0_param(t->tls), host) != 1)
+    if (t->tls != NULL && X509_VERIFY_PARAM_set1_ip_asc(SSL_CTX_get0_param(t->tls), host) != 1)
         return err_fail(fault, ERR_MEMORY, "tls");
     return VRS_OK;
 }
 
-enum vrs_err conn_target_open(const char *url, const char *ca_file, const char *cert_file,
-                              const char *key_file, struct conn_target **out,
-                              struct vrs_fault *fault) {
-    struct conn_target *t = calloc(1, sizeof *t);
-    *out = t;
-    if (t == NULL || (t->tls = SSL_CTX_new(TLS_client_method())) == NULL) {
-        conn_target_close(out);
+static enum vrs_err open_tls(struct conn_target *t, const char *ca_file, const char *cert_file,
+                             const char *key_file, struct vrs_fault *fault) {
+    t->tls = SSL_CTX_new(TLS_client_method());
+    if (t->tls == NULL)
         return err_fail(fault, ERR_MEMORY, "tls");
-    }
     (void)SSL_CTX_set_min_proto_version(t->tls, TLS1_3_VERSION);
     SSL_CTX_set_verify(t->tls, SSL_VERIFY_PEER, NULL);
     (void)SSL_CTX_set_session_cache_mode(t->tls, SSL_SESS_CACHE_OFF);
@@ -79,14 +75,29 @@ enum vrs_err conn_target_open(const char *url, const char *ca_file, const char *
     (void)SSL_CTX_set_mode(t->tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                        SSL_MODE_RELEASE_BUFFERS);
+    if (ca_file == NULL || SSL_CTX_load_verify_locations(t->tls, ca_file, NULL) != 1)
+        return err_fail(fault, ERR_CONFIG, "cannot read the authority %s",
+                        ca_file != NULL ? ca_file : "(--ca)");
+    if (cert_file != NULL && SSL_CTX_use_certificate_chain_file(t->tls, cert_file) != 1)
+        return err_fail(fault, ERR_CONFIG, "cannot read the certificate %s", cert_file);
+    if (key_file != NULL && SSL_CTX_use_PrivateKey_file(t->tls, key_file, 1) != 1)
+        return err_fail(fault, ERR_CONFIG, "cannot read the key %s", key_file);
+    return VRS_OK;
+}
+
+enum vrs_err conn_target_open(const char *url, const char *ca_file, const char *cert_file,
+                              const char *key_file, struct conn_target **out,
+                              struct vrs_fault *fault) {
+    struct conn_target *t = calloc(1, sizeof *t);
     enum vrs_err e = VRS_OK;
-    if (SSL_CTX_load_verify_locations(t->tls, ca_file, NULL) != 1)
-        e = err_fail(fault, ERR_CONFIG, "cannot read the authority %s", ca_file);
-    else if (cert_file != NULL && SSL_CTX_use_certificate_chain_file(t->tls, cert_file) != 1)
-        e = err_fail(fault, ERR_CONFIG, "cannot read the certificate %s", cert_file);
-    else if (key_file != NULL && SSL_CTX_use_PrivateKey_file(t->tls, key_file, 1) != 1)
-        e = err_fail(fault, ERR_CONFIG, "cannot read the key %s", key_file);
-    else
+    *out = t;
+    if (t == NULL)
+        return err_fail(fault, ERR_MEMORY, "target");
+    if (strncmp(url, "https://", 8) == 0)
+        e = open_tls(t, ca_file, cert_file, key_file, fault);
+    else if (strncmp(url, "http://", 7) != 0)
+        e = err_fail(fault, ERR_BAD_REQUEST, "not http(s)://ADDRESS:PORT");
+    if (e == VRS_OK)
         e = read_url(url, t, fault);
     if (e != VRS_OK)
         conn_target_close(out);
@@ -107,6 +118,10 @@ const char *conn_target_authority(const struct conn_target *t) {
 
 uint64_t conn_handshakes(const struct conn_target *t) {
     return t->handshakes;
+}
+
+bool conn_is_open(const struct conn *c) {
+    return c->state == CONN_OPEN;
 }
 
 /* --- one connection --- */
@@ -155,8 +170,13 @@ static void want_write(struct conn *c, bool on) {
         (void)event_del(c->writable);
 }
 
-/* What an SSL call wants next; false: the connection has ended. */
-static bool wants(struct conn *c, int result) {
+/* What a call that did nothing wants next; false: the connection has ended. */
+static bool wants(struct conn *c, int result, bool writing) {
+    if (c->ssl == NULL) {
+        bool later = result < 0 && (errno == EAGAIN || errno == EINTR);
+        want_write(c, later && writing);
+        return later;
+    }
     int why = SSL_get_error(c->ssl, result);
     ERR_clear_error();
     want_write(c, why == SSL_ERROR_WANT_WRITE);
@@ -165,9 +185,11 @@ static bool wants(struct conn *c, int result) {
 
 static bool write_out(struct conn *c) {
     while (c->sent < c->out.len) {
-        int n = SSL_write(c->ssl, c->out.data + c->sent, (int)(c->out.len - c->sent));
+        const uint8_t *rest = c->out.data + c->sent;
+        size_t len = c->out.len - c->sent;
+        int n = c->ssl != NULL ? SSL_write(c->ssl, rest, (int)len) : (int)write(c->fd, rest, len);
         if (n <= 0)
-            return wants(c, n);
+            return wants(c, n, true);
         c->sent += (size_t)n;
     }
     want_write(c, false);
@@ -177,9 +199,10 @@ static bool write_out(struct conn *c) {
 static bool read_in(struct conn *c) {
     for (;;) {
         uint8_t piece[READ_BYTES];
-        int n = SSL_read(c->ssl, piece, sizeof piece);
+        int n = c->ssl != NULL ? SSL_read(c->ssl, piece, sizeof piece)
+                               : (int)read(c->fd, piece, sizeof piece);
         if (n <= 0)
-            return wants(c, n);
+            return wants(c, n, false);
         if (!c->busy)
             return false; /* nothing was asked */
         (void)buffer_put(&c->reply.in, piece, (size_t)n);
@@ -194,9 +217,9 @@ static bool read_in(struct conn *c) {
 }
 
 static bool shake(struct conn *c) {
-    int n = SSL_connect(c->ssl);
+    int n = c->ssl != NULL ? SSL_connect(c->ssl) : 1;
     if (n != 1)
-        return wants(c, n);
+        return wants(c, n, true);
     c->state = CONN_OPEN;
     c->target->handshakes++;
     want_write(c, false);
@@ -243,11 +266,12 @@ static bool begin(struct conn *c) {
     if (c->fd < 0)
         return false;
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    c->ssl = SSL_new(c->target->tls);
+    if (c->target->tls != NULL)
+        c->ssl = SSL_new(c->target->tls);
     c->readable = event_new(c->base, c->fd, EV_READ | EV_PERSIST, on_ready, c);
     c->writable = event_new(c->base, c->fd, EV_WRITE | EV_PERSIST, on_ready, c);
-    if (c->ssl == NULL || c->readable == NULL || c->writable == NULL ||
-        SSL_set_fd(c->ssl, c->fd) != 1)
+    if (c->readable == NULL || c->writable == NULL ||
+        (c->target->tls != NULL && (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1)))
         return false;
     c->state = CONN_CONNECTING;
     if (connect(c->fd, (const struct sockaddr *)&c->target->address, sizeof c->target->address) !=

@@ -23,7 +23,7 @@ struct known {
     { name, kind, offsetof(struct load_options, member), fallback, help }
 
 static const struct known known[] = {
-    OPT("url", TEXT, url, NULL, "https://ADDRESS:PORT of the terminals listener"),
+    OPT("url", TEXT, url, NULL, "https://ADDRESS:PORT of a listener; http:// for a peer"),
     OPT("ca", TEXT, ca, NULL, "authority of the server"),
     OPT("cert", TEXT, cert, NULL, "own certificate"),
     OPT("key", TEXT, key, NULL, "its key"),
@@ -33,6 +33,10 @@ static const struct known known[] = {
     OPT("coupons", TEXT, coupons, NULL, "file of lines: municipality coupon_number"),
     OPT("journal", TEXT, journal, NULL, "file that acknowledged receipts are appended to"),
     OPT("get", TEXT, get, NULL, "ask for this path instead (a ceiling: any answer counts)"),
+    OPT("post", TEXT, post, NULL, "post to this path instead …"),
+    OPT("bodies", TEXT, bodies, NULL, "… the lines of this file, in turn"),
+    OPT("expect", TEXT, expect, NULL, "an answer without this text is a failure (--get, --post)"),
+    OPT("idle", FLAG, idle, NULL, "open the connections and hold them, no more"),
     OPT("verify", FLAG, verify, NULL, "ask for every receipt of the journal until it is final"),
     OPT("log-keys", TEXT, log_keys, NULL, "… and check the proof of one in 16 with these keys"),
     OPT("product", TEXT, product, "comirnaty", "product id"),
@@ -55,7 +59,8 @@ static const struct known known[] = {
 enum { KNOWN = sizeof known / sizeof known[0] };
 
 static int usage(FILE *out) {
-    (void)fputs("usage: vrs-load --url … --ca … --cert … --key … [--coupons … --journal …]\n", out);
+    (void)fputs("usage: vrs-load --url … [--ca … --cert … --key …] [--coupons … --journal …]\n",
+                out);
     for (size_t i = 0; i < KNOWN; i++)
         (void)fprintf(out, "  --%-14s %s%s%s%s\n", known[i].name, known[i].help,
                       known[i].fallback != NULL ? " [" : "",
@@ -83,16 +88,19 @@ static bool set(struct load_options *o, const struct known *k, const char *value
 
 static const char *mistake(const struct load_options *o) {
     struct civil_date day;
-    if (o->url == NULL || o->ca == NULL)
-        return "--url and --ca are needed";
-    if (o->get == NULL && o->journal == NULL)
+    bool doses = o->get == NULL && o->post == NULL && !o->idle;
+    if (o->url == NULL)
+        return "--url is needed";
+    if (doses && o->journal == NULL)
         return "--journal is needed";
-    if (o->get == NULL && !o->verify && o->coupons == NULL)
+    if (doses && !o->verify && o->coupons == NULL)
         return "--coupons is needed";
+    if ((o->post == NULL) != (o->bodies == NULL))
+        return "--post and --bodies belong together";
     if ((o->user == NULL) != (o->password_file == NULL))
         return "--user and --password-file belong together";
-    if (o->connections < 1 || o->connections > 10000 || o->batch < 1 || o->batch > 1000)
-        return "1 to 10000 connections, 1 to 1000 doses a request";
+    if (o->connections < 1 || o->connections > 20000 || o->batch < 1 || o->batch > 1000)
+        return "1 to 20000 connections, 1 to 1000 doses a request";
     if (o->dose_first < 1 || o->dose_last > 9 || o->dose_first > o->dose_last)
         return "dose numbers are 1 to 9";
     if (o->days < 1 || o->days > 3650 || o->interval_days > 3650 || o->seconds > 86400 ||

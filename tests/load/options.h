@@ -12,7 +12,9 @@ struct load_options {
     const char *coupons;              /* lines "municipality coupon_number" */
     const char *journal;              /* acknowledged receipts, appended */
     const char *log_keys;             /* --verify: public keys that proofs are checked with */
-    const char *get;                  /* asks for this path instead of posting */
+    const char *get;                  /* asks for this path instead of posting doses */
+    const char *post, *bodies;        /* … or posts the lines of a file there, in turn */
+    const char *expect;               /* a text in every answer of these; NULL: any will do */
     const char *product, *lot, *site;
     const char *from; /* first day of vaccination of dose 1 */
     uint64_t days;    /* it is spread over so many days */
@@ -27,6 +29,7 @@ struct load_options {
     uint64_t timeout_ms;
     uint64_t again; /* each such dose is posted once more with its key: the receipt must be same */
     bool verify;
+    bool idle; /* only connects, and holds the connections */
 };
 
 /* -1 to go on, otherwise an exit status. */

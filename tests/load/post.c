@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "tests/load/ask.h"
 #include "tests/load/dose.h"
 #include "tests/load/login.h"
 #include "tests/load/reply.h"
 #include "tests/load/stats.h"
 
 enum { TICK_MS = 1, BACKOFF_MS = 20, BACKOFF_MAX_MS = 500, COMPLAINTS = 5 };
+enum { OPENING = 256 }; /* so many connections are opened at once */
 enum { OUTCOMES = 16 };
 
 struct item {
@@ -40,14 +42,15 @@ struct run {
     const struct conn_target *target;
     struct event_base *base;
     struct login *login;
-    struct doses *doses; /* NULL: --get */
+    struct doses *doses; /* or */
+    struct asks *asks;
     struct journal *journal;
     struct event *tick, *term, *interrupt;
     struct slot **slot;
     struct buffer request, body;
     int64_t start_us, stop_us, give_up_us;
     double cpu_s;
-    uint64_t next, limit, connecting, busy;
+    uint64_t next, limit, opened, connecting, busy;
     bool started, broken;
     /* results */
     uint64_t requests, acknowledged, in_time, status_201, status_202, answers, retried, lost;
@@ -126,15 +129,15 @@ static void acknowledged(struct run *r, struct item *i, int status, const char *
 
 static void item_answer(struct slot *s, struct item *i, int status, const char *text, size_t len) {
     struct run *r = s->run;
-    if (r->doses == NULL) {
+    if (r->asks != NULL && asks_right(r->asks, status, text, len)) {
         i->settled = true;
         r->answers++;
         done_at(r, i->due_us);
-    } else if (status == 201 || status == 202) {
+    } else if (r->doses != NULL && (status == 201 || status == 202)) {
         acknowledged(r, i, status, text, len);
     } else if (status == 401) {
         login_lost(r->login, s->header);
-    } else if (status >= 400 && status < 500 && status != 408 && status != 429) {
+    } else if (status < 500 && status != 408 && status != 429) {
         complain(r, status, text, len);
         r->failed++;
         i->settled = true;
@@ -194,9 +197,8 @@ static void write_request(struct run *r, struct slot *s) {
     bool batch = r->options->batch > 1;
     buffer_clear(&r->request);
     buffer_clear(&r->body);
-    if (r->doses == NULL) {
-        (void)buffer_printf(&r->request, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", r->options->get,
-                            host, s->header);
+    if (r->asks != NULL) {
+        asks_write(r->asks, s->item[0].n, host, s->header, s->item[0].key, &r->request);
         return;
     }
     for (size_t i = 0; i < s->count; i++)
@@ -239,6 +241,12 @@ static void begin(struct run *r) {
         fill(r->slot[i]);
 }
 
+/* The next connection; `connecting` counts those that are not there yet. */
+static void open_next(struct run *r) {
+    if (r->opened < r->options->connections)
+        conn_send(r->slot[r->opened++]->conn, NULL, 0, (int64_t)r->options->timeout_ms);
+}
+
 static void on_reply(struct conn *c, const struct conn_reply *reply, void *arg) {
     struct slot *s = arg;
     struct run *r = s->run;
@@ -251,6 +259,7 @@ static void on_reply(struct conn *c, const struct conn_reply *reply, void *arg) 
         } else {
             s->tries = 0;
             r->connecting--;
+            open_next(r);
         }
         return;
     }
@@ -292,7 +301,7 @@ static void on_slot_timer(evutil_socket_t fd, short what, void *arg) {
 static bool take(struct run *r, struct item *i, int64_t now) {
     const struct load_options *o = r->options;
     int64_t due = now;
-    if (!r->started || now >= r->stop_us || r->next >= r->limit)
+    if (!r->started || o->idle || now >= r->stop_us || r->next >= r->limit)
         return false;
     if (o->rate > 0) {
         due = r->start_us + (int64_t)(r->next * 1000000 / o->rate);
@@ -302,8 +311,7 @@ static bool take(struct run *r, struct item *i, int64_t now) {
     memset(i, 0, sizeof *i);
     i->n = r->next++;
     i->due_us = due;
-    if (r->doses != NULL)
-        doses_new_key(i->key);
+    doses_new_key(i->key);
     return true;
 }
 
@@ -363,6 +371,13 @@ static uint64_t unsettled(const struct run *r) {
     return n;
 }
 
+static uint64_t still_open(const struct run *r) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < r->options->connections; i++)
+        n += conn_is_open(r->slot[i]->conn);
+    return n;
+}
+
 static void print(struct run *r) {
     uint64_t done = r->doses != NULL ? r->acknowledged : r->answers;
     int64_t until_us = r->last_us < r->stop_us && r->last_us > 0 ? r->last_us : r->stop_us;
@@ -376,9 +391,9 @@ static void print(struct run *r) {
                  r->requests, done, r->acknowledged, r->status_201, r->status_202);
     (void)printf(",\"retried\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"503\":%" PRIu64
                  ",\"failed\":%" PRIu64 ",\"unsettled\":%" PRIu64 ",\"again\":%" PRIu64
-                 ",\"contradictions\":%" PRIu64 ",\"handshakes\":%" PRIu64,
+                 ",\"contradictions\":%" PRIu64 ",\"handshakes\":%" PRIu64 ",\"open\":%" PRIu64,
                  r->retried, r->lost, r->refused_503, r->failed, unsettled(r), r->again,
-                 r->contradictions, conn_handshakes(r->target));
+                 r->contradictions, conn_handshakes(r->target), still_open(r));
     (void)printf(",\"per_s\":%.1f,\"p50_ms\":%.2f,\"p90_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f"
                  ",\"cpu_s\":%.3f,\"cpu_ms_each\":%.4f,\"outcomes\":{",
                  s > 0 ? (double)r->in_time / s : 0, stats_ms(&r->stats, 50),
@@ -404,8 +419,9 @@ static enum vrs_err open_slots(struct run *r) {
         if (s->conn == NULL || s->timer == NULL)
             return ERR_MEMORY;
         r->connecting++;
-        conn_send(s->conn, NULL, 0, (int64_t)o->timeout_ms);
     }
+    for (int i = 0; r->slot != NULL && i < OPENING; i++)
+        open_next(r);
     return r->slot != NULL ? VRS_OK : ERR_MEMORY;
 }
 
@@ -416,7 +432,9 @@ static enum vrs_err open_run(struct run *r, struct vrs_fault *fault) {
     buffer_init(&r->body, 8 << 20);
     r->limit = o->count > 0 ? o->count : UINT64_MAX;
     enum vrs_err e = VRS_OK;
-    if (o->get == NULL) {
+    if (o->get != NULL || o->post != NULL || o->idle) {
+        e = asks_open(o, &r->asks, fault);
+    } else {
         e = doses_open(o, &r->doses, fault);
         if (e == VRS_OK)
             e = journal_open(o->journal, &r->journal, fault);
@@ -460,6 +478,7 @@ static void close_run(struct run *r) {
     if (r->base != NULL)
         event_base_free(r->base);
     doses_close(&r->doses);
+    asks_close(&r->asks);
     journal_close(&r->journal);
     stats_fini(&r->stats);
     buffer_fini(&r->request);

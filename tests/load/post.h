@@ -1,4 +1,4 @@
-/* A run: doses (or a bare path) over many connections, closed loop or on time.
+/* A run: doses (or other requests, ask.h) over many connections, closed loop or on time.
  *
  *     waiting → sent → acknowledged (201, 202: in the journal, then counted)
  *                    → refused      (other 4xx: counted as failed, never repeated)

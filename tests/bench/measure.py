@@ -1,0 +1,166 @@
+"""What the scenarios share: the machine's answers about processes, medians, figures with targets."""
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+for folder in ("dev", "tests/load"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
+import generator  # noqa: E402
+
+BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("VRS_BUILD") or os.environ.get("BUILD") or "build"))
+
+
+def program(name):
+    return os.path.join(BUILD, "bin", name)
+
+
+def family(roots):
+    """The processes `roots` and all that descend from them."""
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as f:
+                parents[int(name)] = int(f.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    found, grown = set(roots), True
+    while grown:
+        more = {p for p, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return found
+
+
+def cpu_s(roots):
+    """Seconds of CPU of a system until now: its processes and those of them that have ended."""
+    total = 0
+    for pid in family(roots):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                total += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:15]))
+        except OSError:
+            continue
+    return total / generator.TICKS
+
+
+def pss_mb(roots):
+    return sum(generator.pss_kb(pid) for pid in family(roots)) / 1024
+
+
+def peak_rss_mb(pid):
+    """The most that a process ever had in memory (shared pages count whole)."""
+    with open(f"/proc/{pid}/status") as f:
+        return int(next(line for line in f if line.startswith("VmHWM:")).split()[1]) / 1024
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def files_allowed(wanted):
+    """Raises the limit of descriptors as far as allowed; False: that is not enough."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, max(wanted, 1024))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most >= wanted
+
+
+class Load:
+    """A run of vrs-load; `roots` gives the processes of the system that it asks, for their CPU."""
+
+    def __init__(self, argv, roots):
+        self.roots = roots
+        self.process = subprocess.Popen([program("vrs-load"), *map(str, argv)], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        self.said = []
+        for line in self.process.stderr:
+            if line.strip() == "begin":
+                break
+            self.said.append(line)
+        self.before = cpu_s(roots())
+
+    def finish(self):
+        out, err = self.process.communicate()
+        used = cpu_s(self.roots()) - self.before
+        for line in self.said + err.splitlines():
+            print("  " + line.rstrip(), file=sys.stderr)
+        result = json.loads(out) if out else {"per_s": 0, "p50_ms": 0, "p99_ms": 0, "answers": 0}
+        done = max(result.get("answers", 0), 1)
+        return dict(result, ok=self.process.returncode == 0, system_cpu_s=used, system_cpu_ms=1000 * used / done)
+
+
+def load(argv, roots):
+    return Load(argv, roots).finish()
+
+
+def median(rows, key):
+    return statistics.median(r[key] for r in rows)
+
+
+class Report:
+    """The figures of a run, each with its target; a broken promise (`wrong`) fails the run."""
+
+    def __init__(self):
+        self.rows, self.faults, self.raw = [], [], {}
+
+    def figure(self, scenario, name, value, unit="", target=None, most=None, note=""):
+        """`target`: at least; `most`: at most."""
+        reached = None
+        if target is not None:
+            reached = value >= target
+        elif most is not None:
+            reached = value <= most
+        row = {"scenario": scenario, "name": name, "value": value, "unit": unit, "at_least": target,
+               "at_most": most, "reached": reached, "note": note}
+        self.rows.append(row)
+        print("  " + self.text(row), flush=True)
+
+    def absent(self, scenario, name, why):
+        row = {"scenario": scenario, "name": name, "value": None, "unit": "", "at_least": None, "at_most": None,
+               "reached": None, "note": f"not measured: {why}"}
+        self.rows.append(row)
+        print("  " + self.text(row), flush=True)
+
+    def wrong(self, text):
+        self.faults.append(text)
+        print(f"  WRONG: {text}", flush=True)
+
+    def check(self, ok, text):
+        if not ok:
+            self.wrong(text)
+
+    @staticmethod
+    def number(value):
+        if value is None:
+            return "–"
+        if isinstance(value, str):
+            return value
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+    def cells(self, r):
+        goal = "" if r["reached"] is None else (
+            f"≥ {self.number(r['at_least'])}" if r["at_least"] is not None else f"≤ {self.number(r['at_most'])}")
+        verdict = {None: "", True: "reached", False: "NOT REACHED"}[r["reached"]]
+        return [r["scenario"], r["name"], f"{self.number(r['value'])} {r['unit']}".strip(), goal, verdict, r["note"]]
+
+    def text(self, r):
+        _, name, value, goal, verdict, note = self.cells(r)
+        return "  ".join(filter(None, (f"{name}: {value}", f"({goal}: {verdict})" if goal else "", note)))
+
+    def table(self):
+        head = ["scenario", "what", "figure", "target", "", "note"]
+        rows = [head] + [self.cells(r) for r in self.rows]
+        width = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = ["| " + " | ".join([c.ljust(w) for c, w in zip(row, width)] + row[5:]) + " |" for row in rows]
+        lines.insert(1, "|" + "|".join("-" * (w + 2) for w in width) + "|---|")
+        return "\n".join(lines)
+
+    def save(self, path, machine):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            json.dump({"machine": machine, "figures": self.rows, "faults": self.faults, "runs": self.raw}, f,
+                      ensure_ascii=False, indent=1)
