@@ -20,7 +20,7 @@ static enum vrs_err read_lines(struct asks *a, const char *path, struct vrs_faul
     enum vrs_err e = VRS_OK;
     if (f == NULL)
         return err_fail(fault, ERR_CONFIG, "cannot open %s", path);
-    for (ssize_t n; e == VRS_OK && (n = getline(&row, &cap, f)) > 0;) {
+    while (e == VRS_OK && getline(&row, &cap, f) > 0) {
         if (a->count == room) {
             room = room == 0 ? 4096 : 2 * room;
             size_t *grown = realloc(a->line, room * sizeof *grown);
