@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make bench`: what the system does and costs, beside what a user would pick instead.
 
-usage: bench.py [SCENARIO …] [--rounds N] [--seconds N] [--scale X] [--long]
+usage: bench.py [SCENARIO …] [--rounds N] [--seconds N] [--scale X] [--residents N] [--long]
        VRS_BUILD or BUILD: folder of the programs
 
 Without a name all scenarios run (README.md).  Every figure stands beside the target of docs/performance.md
@@ -19,7 +19,7 @@ import traceback
 import measure  # first: it says where dev/ and tests/load/ are
 import generator
 
-SCENARIOS = ["dose"]
+SCENARIOS = ["dose", "peak", "inquiry", "register", "terminals"]
 
 
 def machine():
@@ -35,7 +35,7 @@ def run(name, report, options):
     began = time.monotonic()
     print(f"{name}: {importlib.import_module(name).__doc__.splitlines()[0]}", flush=True)
     try:
-        importlib.import_module(name).measure(report, options, home)
+        importlib.import_module(name).measure_scenario(report, options, home)
     except Exception as e:  # the other scenarios go on; the run has failed
         traceback.print_exc()
         report.wrong(f"{name}: {e}")
@@ -49,7 +49,8 @@ def main():
     p.add_argument("scenario", nargs="*", help="one of: " + " ".join(SCENARIOS))
     p.add_argument("--rounds", type=int, default=3, help="interleaved rounds [3]")
     p.add_argument("--seconds", type=int, default=5, help="of each run [5]")
-    p.add_argument("--scale", type=float, default=0.1, help="part of the nation's peak day [0.1]")
+    p.add_argument("--scale", type=float, default=0.05, help="part of the nation's peak day [0.05]")
+    p.add_argument("--residents", type=int, default=1000000, help="of the import [1000000]")
     p.add_argument("--long", action="store_true", help="the whole peak day and 10 million residents")
     o = p.parse_args()
     unknown = set(o.scenario) - set(SCENARIOS)

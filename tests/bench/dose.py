@@ -45,7 +45,7 @@ class Other:
         return ["--url", self.peer.url, "--seconds", seconds, "--connections", CONNECTIONS, *self.peer.options, *what]
 
 
-def measure(report, options, home):
+def measure_scenario(report, options, home):
     peers.install()
     stack = stack_with_towns(home)
     gen = stack.generator

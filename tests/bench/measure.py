@@ -5,6 +5,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 for folder in ("dev", "tests/load"):
@@ -67,6 +68,13 @@ def files_allowed(wanted):
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, max(wanted, 1024))
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return most >= wanted
+
+
+def metric(stack, side, name):
+    """A metric of "tablet_api" or "vrs_server" in sum over its labels."""
+    text = urllib.request.urlopen(stack.admin(side) + "/metrics").read().decode()
+    return sum(float(line.split()[-1]) for line in text.splitlines()
+               if line.split("{")[0].split(" ")[0] == name)
 
 
 class Load:

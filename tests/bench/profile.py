@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Where the daemons' CPU goes while 64 connections post doses: perf, by process.
 
-usage: profile.py [SECONDS]     needs perf (Debian: linux-perf) and the right to use it
+usage: profile.py [SECONDS [PART]]     needs perf (Debian: linux-perf) and the right to use it
 
+PART: over 1,741 municipalities with that part of the peak day's residents (0.02) instead of three towns.
 For each daemon: which library, which function by itself, which function with all that it calls.
 Shares of that daemon's CPU in percent; functions without a name are only in their library's share."""
 import os
@@ -13,6 +14,7 @@ import sys
 
 import measure  # noqa: F401  says where dev/ and tests/load/ are
 import generator
+import nation
 from stack import ORDER
 from stand import stack_with_towns
 
@@ -23,7 +25,8 @@ FLAT, CALLS = ["-F", "2000"], ["-F", "400", "--call-graph", "dwarf,8192"]
 def record(stack, home, how, seconds, turn):
     """{daemon: perf's file}, with CPU a dose and the generator's result."""
     gen = stack.generator
-    load = gen.start("--connections", 64, "--seconds", seconds + 2, "--dose-first", turn, "--dose-last", turn + 2)
+    load = gen.start("--connections", 64, "--seconds", seconds + 2,
+                     "--dose-first", turn, "--dose-last", turn + 2)
     gen.wait_begin(load)
     before = {n: sum(generator.cpu_s(stack.processes[n].pid)) for n in ORDER}
     files = {n: os.path.join(home, f"perf-{turn}-{n}") for n in ORDER}
@@ -63,8 +66,16 @@ def main():
         sys.exit("profile: perf is not installed (Debian: linux-perf)")
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 8
     home = generator.folder("vrs-profile-")
-    stack = stack_with_towns(home)
+    stack = stack_with_towns(home, 20000 if len(sys.argv) < 3 else 2000)
     try:
+        if len(sys.argv) > 2:
+            people = nation.shares(round(nation.PEAK_DAY * float(sys.argv[2])))
+            stack.stop()
+            nation.fill_nation(stack, people)
+            stack.generator.coupons_file = os.path.join(home, "nation")
+            nation.write_coupons(stack.generator.coupons_file, people, stack.count)
+            stack.start()
+            nation.wait_open(stack)
         flat, result, used = record(stack, home, FLAT, seconds, 1)
         calls, _, _ = record(stack, home, CALLS, seconds, 4)
         print(f"{result['per_s']:.0f} doses/s, p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms, "

@@ -1,0 +1,135 @@
+"""Scenario `peak`: the nation's peak day over 1,741 filled partitions; their memory, descriptors, cold start.
+
+1.7 million doses (times --scale) in random order over municipalities weighted by size classes, residents
+registered before.  Open loop at the pace that makes the day in three minutes; then, as contractors do,
+batches of 100 on 8 connections, each spread over the nation, too."""
+import os
+import time
+
+import measure
+import nation
+from measure import load, metric
+from stack import ORDER
+from stand import stack_with_towns
+
+DAY_S, SPREAD_PER_S = 180, 10000
+MEMORY_MB, READY_S = 300, 2.0
+TOWN, SAMPLE = 2000, 20000
+CONNECTIONS = 256
+MOST_S = 120  # the day ends here, however far it came
+
+
+def roots(stack):
+    return [p.pid for p in stack.processes.values()]
+
+
+def start_filled(report, stack):
+    """Cold processes (the files may be in the page cache): ready, a tablet served, all files open."""
+    began = time.monotonic()
+    stack.start()
+    ready = time.monotonic() - began
+    tablet = stack.tablet()
+    report.check(tablet.get("/v1/vaccines").status == 200, "peak: a tablet is not served after a start")
+    served = time.monotonic() - began
+    code, number = open(stack.generator.coupons_file).readline().split()
+    dose = {"ocr_line": f"29{code}{number}", "status": "given", "vaccinated_on": "2022-09-01", "product": "comirnaty",
+            "lot": "FF3620", "site": "負荷試験会場", "read_by": "ocr"}
+    r = tablet.post("/v1/doses", dose, key=True)
+    receipt = r.json["receipt_id"]
+    while r.json["outcome"] == "pending":
+        time.sleep(0.05)
+        r = tablet.get(f"/v1/receipts/{receipt}")
+    recorded = time.monotonic() - began
+    tablet.close()
+    nation.wait_open(stack)
+    return ready, served, recorded, time.monotonic() - began
+
+
+def settled(stack, gen):
+    """Waits until the inside has taken everything; how long."""
+    began = time.monotonic()
+    while metric(stack, "tablet_api", "vrs_inbox_pending_entries") > 0 and time.monotonic() - began < 120:
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def sample(gen, most):
+    """A journal with every n-th receipt, for gen.verify; returns how many were acknowledged in all."""
+    rows = gen.journal_rows()
+    step = max(len(rows) // most, 1)
+    with open(gen.journal) as f, open(gen.journal + ".sample", "w") as out:
+        out.writelines(line for n, line in enumerate(f) if n % step == 0)
+    gen.journal += ".sample"
+    return len(rows)
+
+
+def measure_day(report, stack, gen, people, scale):
+    count = sum(1 for _ in open(gen.coupons_file))
+    rate = round(nation.PEAK_DAY / DAY_S)
+    day = load(gen.argv("--connections", CONNECTIONS, "--rate", rate, "--count", count, "--seconds",
+                        MOST_S * (3 if scale == 1 else 1))[1:],
+               lambda: roots(stack))
+    after = settled(stack, gen)
+    report.check(day["ok"], f"peak: {day.get('failed')} failed, {day.get('unsettled')} unsettled")
+    done = day["answers"]
+    took = (day["seconds"] + after) * nation.PEAK_DAY / max(done, 1)
+    whole = "" if scale == 1 else f"from {done:,} doses; "
+    report.figure("peak", "the nation's peak day", took, "s", most=DAY_S,
+                  note=f"{whole}p50 {day['p50_ms']:.0f} ms, p99 {day['p99_ms']:.0f} ms, at {rate:,}/s asked")
+    report.figure("peak", "open loop over 1,741", done / (day["seconds"] + after), "/s",
+                  note=f"{day['system_cpu_ms']:.3f} ms CPU a dose, {100 * day['201'] / max(done, 1):.0f} % answered 201")
+    batch = load(gen.argv("--connections", 8, "--batch", 100, "--dose-first", 2, "--dose-last", 9, "--seconds",
+                          10)[1:], lambda: roots(stack))
+    after = settled(stack, gen)
+    report.check(batch["ok"], "peak: batches failed")
+    spread = max(batch["answers"] / (batch["seconds"] + after), done / (day["seconds"] + after))
+    report.figure("peak", "batches over 1,741", batch["per_s"], "/s",
+                  note=f"{batch['system_cpu_ms']:.3f} ms CPU a dose, settled {after:.1f} s later")
+    report.figure("peak", "durable and recorded over 1,741, the better", spread, "/s", target=SPREAD_PER_S)
+    report.raw["peak"] = [day, batch]
+    return done + batch["answers"]
+
+
+def measure_files(report, stack):
+    ready, served, recorded, warm = start_filled(report, stack)
+    report.figure("peak", "start of 1,741 filled partitions to ready", ready, "s", most=READY_S,
+                  note=f"a tablet served after {served:.2f} s, a dose recorded after {recorded:.2f} s, all files open after {warm:.1f} s")
+    opened = metric(stack, "vrs_server", "vrs_partitions_open")
+    each = {n: measure.pss_mb([stack.processes[n].pid]) for n in ORDER}
+    report.figure("peak", "memory (PSS) with all partitions open", sum(each.values()), "MB", most=MEMORY_MB,
+                  note=f"{opened:.0f} open; " + ", ".join(f"{n} {mb:.0f}" for n, mb in each.items()))
+    report.figure("peak", "descriptors", sum(measure.descriptors(stack.processes[n].pid) for n in ORDER),
+                  note=", ".join(f"{n} {measure.descriptors(stack.processes[n].pid)}" for n in ORDER))
+
+
+def measure_all(report, options, home, stack):
+    scale = 1.0 if options.long else options.scale
+    people = nation.shares(round(nation.PEAK_DAY * scale))
+    stack.stop()
+    began = time.monotonic()
+    nation.fill_nation(stack, people)
+    print(f"  {sum(people.values()):,} residents in {len(people):,} files in {time.monotonic() - began:.0f} s", flush=True)
+    gen = stack.generator
+    gen.coupons_file = os.path.join(home, "nation")
+    nation.write_coupons(gen.coupons_file, people, TOWN)
+    start_filled(report, stack)
+    before = metric(stack, "vrs_server", "vrs_outcomes_total")
+    acknowledged = measure_day(report, stack, gen, people, scale)
+    most = measure.pss_mb(roots(stack))
+    rows = sample(gen, SAMPLE)
+    report.check(rows == acknowledged, f"peak: {rows} receipts kept of {acknowledged} acknowledged")
+    recorded = metric(stack, "vrs_server", "vrs_outcomes_total") - before
+    report.check(recorded == acknowledged, f"peak: {recorded:.0f} outcomes of {acknowledged} acknowledged")
+    verified = gen.verify(60)
+    report.check(verified["ok"], f"peak: receipts asked for again: {verified}")
+    report.figure("peak", "memory (PSS) after the day", most, "MB")
+    stack.stop()
+    measure_files(report, stack)
+
+
+def measure_scenario(report, options, home):
+    stack = stack_with_towns(home, count=TOWN)
+    try:
+        measure_all(report, options, home, stack)
+    finally:
+        stack.stop()
