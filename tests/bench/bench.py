@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make bench`: what the system does and costs, beside what a user would pick instead.
 
-usage: bench.py [SCENARIO …] [--rounds N] [--seconds N] [--scale X] [--residents N] [--long]
+usage: bench.py [SCENARIO …] [--rounds N] [--seconds N] [--scale X] [--residents N] [--profile] [--long]
        VRS_BUILD or BUILD: folder of the programs
 
 Without a name all scenarios run (README.md).  Every figure stands beside the target of docs/performance.md
@@ -50,13 +50,18 @@ def main():
     p.add_argument("--rounds", type=int, default=3, help="interleaved rounds [3]")
     p.add_argument("--seconds", type=int, default=5, help="of each run [5]")
     p.add_argument("--scale", type=float, default=0.05, help="part of the nation's peak day [0.05]")
-    p.add_argument("--residents", type=int, default=1000000, help="of the import [1000000]")
+    p.add_argument("--residents", type=int, default=1000000, help="of the import; fewer where they would take minutes [1000000]")
+    p.add_argument("--profile", action="store_true", help="perf on the daemons: BUILD/bench/profile.txt")
     p.add_argument("--long", action="store_true", help="the whole peak day and 10 million residents")
     o = p.parse_args()
     unknown = set(o.scenario) - set(SCENARIOS)
     if unknown:
         p.error(f"no scenario {' '.join(unknown)}: {' '.join(SCENARIOS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # everything started is stopped, too
+    if o.profile:
+        measure.PROFILE = os.path.join(measure.BUILD, "bench", "profile.txt")
+        os.makedirs(os.path.dirname(measure.PROFILE), exist_ok=True)
+        open(measure.PROFILE, "w").close()
     report, where = measure.Report(), machine()
     where["filesystem"] = generator.filesystem(os.environ.get("TMPDIR", "/tmp"))
     print(", ".join(f"{k} {v}" for k, v in where.items()), flush=True)

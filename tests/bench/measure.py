@@ -11,8 +11,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ("dev", "tests/load"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import generator  # noqa: E402
+from profile_daemons import Profile  # noqa: E402
 
 BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("VRS_BUILD") or os.environ.get("BUILD") or "build"))
+
+PROFILE = None  # a file: what perf says goes there
 
 
 def program(name):
@@ -77,6 +80,11 @@ def metric(stack, side, name):
                if line.split("{")[0].split(" ")[0] == name)
 
 
+def profiled(roots):
+    """perf on the daemons among `roots`, or None."""
+    return Profile(roots) if PROFILE else None
+
+
 class Load:
     """A run of vrs-load; `roots` gives the processes of the system that it asks, for their CPU."""
 
@@ -89,11 +97,14 @@ class Load:
             if line.strip() == "begin":
                 break
             self.said.append(line)
+        self.profile = profiled(roots())
         self.before = cpu_s(roots())
 
     def finish(self):
         out, err = self.process.communicate()
         used = cpu_s(self.roots()) - self.before
+        if self.profile is not None:
+            self.profile.finish(" ".join(self.process.args[-8:]), PROFILE)
         for line in self.said + err.splitlines():
             print("  " + line.rstrip(), file=sys.stderr)
         result = json.loads(out) if out else {"per_s": 0, "p50_ms": 0, "p99_ms": 0, "answers": 0}
