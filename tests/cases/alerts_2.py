@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import tempfile
 import time
 
@@ -109,6 +110,23 @@ def wrong_key(stack):
     over("pending_old")
 
 
+def stuck(stack):
+    """A row does not open: its key cannot be replaced, and somebody must be told."""
+    nothing_yet("rotation_stuck")
+    stack.kill("vrs-server", 15)
+    db = sqlite3.connect(stack.path("vrs-server", "partitions", KAGOSHIMA + ".db"))
+    rowid, blob = db.execute("SELECT rowid, blob FROM person LIMIT 1").fetchone()
+    db.execute("UPDATE person SET blob = ? WHERE rowid = ?", (blob[:40] + bytes([blob[40] ^ 1]) + blob[41:], rowid))
+    db.commit()
+    db.close()
+    stack.restart("vrs-server")
+    began = time.monotonic()
+    for code in (KAGOSHIMA, MINATO):
+        stack.command("keys.rotate", municipality_code=code, what="data", by="operator")
+    raised(stack, "rotation_stuck", began, KAGOSHIMA)
+    ok(not receiver.of("rotation_stuck", MINATO), "control: a rotation that goes on raises nothing")
+
+
 def fork(stack):
     """An older file is put in the place of the log, past the restore that there is for it."""
     nothing_yet("log_fork")
@@ -161,6 +179,7 @@ def main(stack):
     signer(stack)
     wrong_key(stack)
     full_disk(stack)
+    stuck(stack)
     fork(stack)
     overdue(stack)
     ok(until(lambda: metrics(stack)["vrs_alerts_undelivered"] == 0, 20), "C140: nothing is undelivered at the end")

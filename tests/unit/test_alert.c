@@ -63,7 +63,7 @@ static void the_shipped_file_loads(void **state) {
     (void)state;
     if (alert_rules_load("data/alerts.json", &rules, &fault) != VRS_OK)
         fail_msg("%s", fault.text);
-    assert_int_equal(ALERT_RULE_COUNT, 27);
+    assert_int_equal(ALERT_RULE_COUNT, 28);
     assert_string_equal(alert_rules_find(&rules, "disk_low")->severity, "critical");
     assert_int_equal(alert_rules_find(&rules, "disk_low")->limit, 10);
     assert_null(alert_rules_find(&rules, "nothing"));

@@ -40,6 +40,7 @@
     X("town_gone", true, false)                                                                    \
     X("pending_old", true, true)        /* seconds */                                              \
     X("certificate_ending", true, true) /* days */                                                 \
+    X("rotation_stuck", true, false)                                                               \
     X("log_review_overdue", true, false)                                                           \
     X("scanner_away", true, false)                                                                 \
     X("malware_found", false, false)

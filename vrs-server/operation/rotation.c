@@ -8,9 +8,11 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "vrs-server/alerts/alert.h"
 #include "vrs-server/operation/rotation_turn.h"
 
 enum { PAUSE_MAX_US = 50000, AGAIN_SOON_MS = 1000, AGAIN_LATER_MS = 60000 };
+enum { FAILS_TOLD = 60 }; /* in a row, of what may pass by itself: a minute */
 
 /* A municipality that has, or may have, something to do. */
 struct place {
@@ -19,6 +21,8 @@ struct place {
     unsigned order; /* not begun yet */
     bool of_all;    /* the next one of `all` waits for it */
     int64_t not_before_ms;
+    unsigned fails; /* in a row */
+    bool told;      /* the alert rotation_stuck is on */
 };
 
 struct turn_job {
@@ -175,11 +179,22 @@ static void turn_failed(struct rotations *r, struct place *p, enum vrs_err e,
     bool soon = err_retryable(e);
     log_event(soon ? LOG_WARN : LOG_ERROR, "rotation.step_failed", LF_STR("municipality", p->code),
               LF_ERR(e), LF_STR("detail", fault->text));
+    if (!soon || ++p->fails == FAILS_TOLD) {
+        p->told = true;
+        alert_state(r->server, "rotation_stuck", p->code, true);
+    }
     p->not_before_ms = clock_mono_ms() + (soon ? AGAIN_SOON_MS : AGAIN_LATER_MS);
     if (p->of_all && !soon) { /* a row that does not open must not keep the others waiting */
         p->of_all = false;
         all_passed(r, p);
     }
+}
+
+static void turn_went(struct rotations *r, struct place *p) {
+    p->fails = 0;
+    if (p->told)
+        alert_state(r->server, "rotation_stuck", p->code, false);
+    p->told = false;
 }
 
 static void turn_done(struct pool_job *job) {
@@ -188,10 +203,12 @@ static void turn_done(struct pool_job *job) {
     struct place *p = take_first(r);
     int64_t took = clock_mono_us() - t->begun_us;
     r->flying = false;
-    if (job->err == VRS_OK)
+    if (job->err == VRS_OK) {
         p->order &= ~t->turn.order;
-    else
+        turn_went(r, p);
+    } else {
         turn_failed(r, p, job->err, &job->fault);
+    }
     if (job->err != VRS_OK || t->turn.more || p->order != 0) {
         put_last(r, p);
     } else {
