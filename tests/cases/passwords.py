@@ -181,10 +181,18 @@ def one_time_codes(stack):
     problem(with_code(stack.terminal(f"lgwan-{MINATO}"), user, good), 401, "bad_login", "C25 no code is taken twice")
     problem(c.login("minato-codes", user["password"]), 403, "one_time_code_required",
             "C25 from the first code on it is needed")
+    again = {"password": user["password"]}
+    mine = lambda: c.post("/v1/sessions/current:enrol-totp", again)  # noqa: E731
+    problem(mine(), 403, "one_time_code_required", "C25 a new secret in place of one in use: not by the password alone")
+    again["code"] = code_of(secret, now - 300)
+    problem(mine(), 401, "bad_login", "C25 nor with a code of some other time")
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=90)
     stack.set_clock(later)
     ok(until(lambda: with_code(c, user, code_of(secret, later.timestamp())).status == 201, 2),
        "C25 control: the next code is good")
+    stack.set_clock(later + datetime.timedelta(seconds=90))
+    again["code"] = code_of(secret, later.timestamp() + 90)
+    ok(until(lambda: mine().status == 201, 2), "C25 with the present code there is a new secret")
     stack.set_clock(None)
     settings(stack, {"totp_for_number": 0})
 

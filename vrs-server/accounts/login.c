@@ -345,6 +345,8 @@ static enum vrs_err own_apply(struct inside_request *in, struct partition *regis
         return account_put(registry, a);
     }
     char uri[300];
+    if (a->totp_on && !login->coded) /* came into use meanwhile */
+        return ERR_CODE_REQUIRED;
     memcpy(a->totp_secret, login->secret, sizeof a->totp_secret);
     a->totp_on = false; /* until the first code */
     a->totp_step = 0;
@@ -372,9 +374,24 @@ static void own_logged(struct inside_request *in) {
     inside_step(in, REGISTRY, 0, own_apply, own_applied);
 }
 
+/* A new secret in the place of one that is in use: only for whoever has that one.  Who has lost it
+ * gets a new start by an application with a new password. */
+static enum vrs_err present_code(struct login *login) {
+    const struct account *a = &login->account;
+    int64_t step;
+    if (login->secret[0] == '\0' || !a->totp_on)
+        return VRS_OK;
+    if (login->code[0] == '\0')
+        return ERR_CODE_REQUIRED;
+    login->coded = totp_check(a->totp_secret, login->code, clock_now_ms(), a->totp_step, &step);
+    return login->coded ? VRS_OK : ERR_BAD_LOGIN;
+}
+
 static void own_verified(struct worker_job *job) {
     struct login *login = (struct login *)job;
     struct inside_request *in = login->in;
+    if (login->verdict == VRS_OK)
+        login->verdict = present_code(login);
     if (login->verdict != ERR_BAD_LOGIN)
         logins_take_back(in, login->user);
     if (login->verdict != VRS_OK)
@@ -443,13 +460,14 @@ void session_change_password(struct http_request *rq) {
 void session_enrol_totp(struct http_request *rq) {
     struct inside_request *in = inside_of(rq);
     struct login *login = arena_alloc(http_arena(rq), sizeof *login);
-    const char *password = NULL;
+    const char *password = NULL, *code = NULL;
     const struct json_field fields[] = {JF_STR("password", true, PASSWORD_MAX_BYTES, &password),
-                                        JF_END};
+                                        JF_STR("code", false, TOTP_DIGITS, &code), JF_END};
     in->act = "session.enrol_totp";
     enum vrs_err e = login != NULL ? inside_read(in, fields) : ERR_MEMORY;
     if (e == VRS_OK) {
         INSIDE_COPY(login->password, password);
+        INSIDE_COPY(login->code, code);
         totp_new_secret(login->secret);
     }
     own_start(in, login, e);
