@@ -225,7 +225,7 @@ static void open_session(struct attempt *a) {
         http_problem(a->rq, e, NULL, NULL);
         return;
     }
-    session_place(a->login->sessions, token, a->terminal, a->municipality);
+    session_place(a->login->sessions, token, a->terminal, a->municipality, a->hash);
     metric_add(&m_opened, 1);
     struct buffer b;
     buffer_init(&b, 16384);

@@ -118,7 +118,7 @@ enum vrs_err session_new(struct session_table *t, const char *user_id,
 }
 
 void session_place(struct session_table *t, const char *token, const char *terminal,
-                   const char *municipality) {
+                   const char *municipality, const char *password_hash) {
     uint8_t hash[CRYPTO_HASH_BYTES];
     struct entry **p = hash_of(token, hash) ? place(t, hash) : NULL;
     if (p == NULL || *p == NULL)
@@ -126,6 +126,13 @@ void session_place(struct session_table *t, const char *token, const char *termi
     struct session *s = &(*p)->session;
     (void)snprintf(s->terminal, sizeof s->terminal, "%s", terminal);
     (void)snprintf(s->municipality, sizeof s->municipality, "%s", municipality);
+    crypto_sha256(password_hash, strlen(password_hash), s->password);
+}
+
+bool session_password_is(const struct session *s, const char *password_hash) {
+    uint8_t hash[CRYPTO_HASH_BYTES];
+    crypto_sha256(password_hash, strlen(password_hash), hash);
+    return memcmp(hash, s->password, sizeof hash) == 0;
 }
 
 const struct session *session_use(struct session_table *t, const char *token, int64_t now_mono) {

@@ -18,6 +18,7 @@ struct session {
     int64_t opened_ms;                      /* monotonic */
     int64_t used_ms;                        /* monotonic */
     char terminal[64], municipality[7];     /* where it stands; for the log of time-outs */
+    uint8_t password[CRYPTO_HASH_BYTES];    /* of the hash that it was opened by */
 };
 
 struct session_table;
@@ -29,9 +30,11 @@ void session_table_close(struct session_table **t);
 VRS_CHECK enum vrs_err session_new(struct session_table *t, const char *user_id,
                                    const uint8_t certificate[CRYPTO_HASH_BYTES], int64_t now_mono,
                                    char token[SESSION_TOKEN_SIZE]);
-/* Where the session of the token was opened. */
+/* Where the session of the token was opened, and the hash that its password fitted. */
 void session_place(struct session_table *t, const char *token, const char *terminal,
-                   const char *municipality);
+                   const char *municipality, const char *password_hash);
+/* Is it still the user's password? */
+bool session_password_is(const struct session *s, const char *password_hash);
 /* Called for every session that time ends, before it is forgotten. */
 typedef void session_timed_out_fn(const struct session *s, void *arg);
 void session_table_watch(struct session_table *t, session_timed_out_fn *fn, void *arg);

@@ -37,8 +37,8 @@ static const char *bearer(const char *header) {
     return strncasecmp(header, "Bearer ", 7) == 0 ? header + 7 : NULL;
 }
 
-/* A session stands for its user only as the newest snapshot knows them, and only on the terminal
- * that it was opened from. */
+/* A session stands for its user only as the newest snapshot knows them, with the password of then,
+ * and only on the terminal that it was opened from. */
 static enum vrs_err use_session(struct tablet *t, struct caller *c, const char *token) {
     const struct session *s =
         token != NULL ? session_use(login_sessions(t->login), token, clock_mono_ms()) : NULL;
@@ -47,7 +47,7 @@ static enum vrs_err use_session(struct tablet *t, struct caller *c, const char *
     const struct published_user *u = published_user(t->published, s->user_id);
     const struct published_terminal *at = published_terminal(t->published, c->peer->serial);
     if (u == NULL || at == NULL || (u->ends && clock_today_jst().days > u->valid_until.days) ||
-        !published_bound(at, u)) {
+        !published_bound(at, u) || !session_password_is(s, u->password_hash)) {
         (void)session_end(login_sessions(t->login), token);
         return ERR_SESSION_ENDED;
     }

@@ -252,6 +252,22 @@ def ends(stack):
             "C31 a revoked system client is refused with its next request")
 
 
+def new_start(stack):
+    """Somebody knew the password: a new one ends what was opened with the old."""
+    old = new_staff(stack, "site-reset")
+    c = stack.terminal("tablet-1")
+    until(lambda: c.login("site-reset", old).status == 201)
+    problem(c.get(NO_RECEIPT), 404, "not_found", "control: the session works")
+    word = new_staff(stack, "site-reset")
+    ok(until(lambda: stack.terminal("tablet-2").login("site-reset", word).status == 201), "a new start with a new password")
+    problem(c.get(NO_RECEIPT), 401, "session_ended", "C25 the session of the old password is over")
+    problem(c.login("site-reset", old), 401, "bad_login", "C25 and the old password opens nothing")
+    equal(c.login("site-reset", word).status, 201, "the new one does")
+    told_outside(stack, lambda: stack.add_user("site-other", MINATO, ["site_staff"], "minato-personnel",
+                                               "minato-approver", "接種会場", "他の人"))
+    problem(c.get(NO_RECEIPT), 404, "not_found", "control: a newer snapshot alone ends no session")
+
+
 def approval_needed(stack):
     """C22: an application alone opens nothing."""
     stack.command("user.apply", user_id="site-hopeful", person_name="希望 者", by="minato-personnel",
@@ -341,6 +357,7 @@ def main(stack):
     approval_needed(stack)
     tls(stack)
     ends(stack)
+    new_start(stack)
     throttles(stack)
     told_inside(stack)
     by_the_clock(stack)

@@ -25,6 +25,16 @@ static int teardown(void **state) {
     return 0;
 }
 
+static void it_stands_on_the_password_that_opened_it(void **state) {
+    struct session_table *t = *state;
+    char token[SESSION_TOKEN_SIZE];
+    assert_int_equal(session_new(t, "site-1", here, 0, token), VRS_OK);
+    assert_false(session_password_is(session_use(t, token, 0), "")); /* not told yet: none */
+    session_place(t, token, "tablet-1", "131032", "a hash");
+    assert_true(session_password_is(session_use(t, token, 0), "a hash"));
+    assert_false(session_password_is(session_use(t, token, 0), "another hash"));
+}
+
 /* C28: idle time ends it, use prolongs it, age ends it for good. */
 static void time_ends_a_session(void **state) {
     struct session_table *t = *state;
@@ -96,7 +106,7 @@ static void each_time_out_is_told_once(void **state) {
     unsigned told = 0;
     session_table_watch(t, see_time_out, &told);
     assert_int_equal(session_new(t, "site-1", here, 0, token), VRS_OK);
-    session_place(t, token, "tablet-1", "131032");
+    session_place(t, token, "tablet-1", "131032", "a hash");
     assert_int_equal(session_new(t, "site-2", there, 0, other), VRS_OK);
     assert_true(session_end(t, other)); /* a log-out is none */
     session_sweep(t, IDLE_MS - 1);
@@ -114,7 +124,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(time_ends_a_session),          TEST(only_the_token_opens_it),
         TEST(places_are_bounded_and_swept), TEST(two_terminals_of_one_person_are_seen),
-        TEST(each_time_out_is_told_once),
+        TEST(each_time_out_is_told_once),   TEST(it_stands_on_the_password_that_opened_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
