@@ -21,7 +21,7 @@ static void in_days(int n, char out[11]) {
 
 static struct application asked(const char *user, const char *person, const char *roles,
                                 const char *rights, int days) {
-    struct application a = {.state = APPLICATION_OPEN};
+    struct application a = {.state = APPLICATION_OPEN, .applied_ms = clock_now_ms()};
     record_id_new(&a.id);
     (void)snprintf(a.account.user, sizeof a.account.user, "%s", user);
     (void)snprintf(a.account.person_name, sizeof a.account.person_name, "%s", person);
@@ -76,6 +76,24 @@ static void test_four_eyes(void **state) {
     assert_string_equal(made.approved_by, "chief");
     assert_string_equal(made.rights, "dose.read");
     assert_int_equal(strlen(made.application), 32);
+}
+
+/* What nobody decided on in its time is filed again. */
+static void test_an_application_lapses(void **state) {
+    const int64_t days_ms = APPLICATION_VALID_DAYS * INT64_C(86400000);
+    (void)state;
+    set_up_chief();
+    struct application a = asked("clerk", "担当", "municipal_staff", "dose.read", 300);
+    a.applied_ms -= days_ms;
+    assert_false(application_open(&a));
+    assert_int_equal(approve(&a, "chief", false), ERR_CONFLICT);
+    assert_int_equal(application_refuse(room.partition, &a, "chief", "too late"), ERR_CONFLICT);
+    struct account made;
+    assert_int_equal(account_get(room.partition, "clerk", &made), ERR_NOT_FOUND);
+    a = asked("clerk", "担当", "municipal_staff", "dose.read", 300);
+    a.applied_ms -= days_ms - 60000;
+    assert_true(application_open(&a));
+    room_ok(approve(&a, "chief", false));
 }
 
 static void test_bounds(void **state) {
@@ -215,9 +233,9 @@ static int close_towns(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        ROOM_TEST(test_four_eyes),           ROOM_TEST(test_bounds),
-        ROOM_TEST(test_extension),           ROOM_TEST(test_ends_by_itself),
-        ROOM_TEST(test_unknown_right_stops),
+        ROOM_TEST(test_four_eyes),      ROOM_TEST(test_an_application_lapses),
+        ROOM_TEST(test_bounds),         ROOM_TEST(test_extension),
+        ROOM_TEST(test_ends_by_itself), ROOM_TEST(test_unknown_right_stops),
     };
     return cmocka_run_group_tests(tests, open_towns, close_towns);
 }

@@ -222,6 +222,12 @@ enum vrs_err application_put(struct partition *registry, struct application *a) 
                a->version == 0 ? record_insert : record_update);
 }
 
+bool application_open(const struct application *a) {
+    int64_t age_ms = clock_now_ms() - a->applied_ms;
+    return a->state == APPLICATION_OPEN &&
+           age_ms < APPLICATION_VALID_DAYS * INT64_C(24) * 3600 * 1000;
+}
+
 struct application_walk {
     enum application_state state; /* 0: any */
     const char *municipality;     /* NULL: any */
@@ -430,7 +436,7 @@ enum vrs_err application_approve(struct partition *registry, struct application 
                                  const char *approver, bool bootstrap) {
     struct account before, made;
     const char *field;
-    if (a->state != APPLICATION_OPEN)
+    if (!application_open(a))
         return ERR_CONFLICT;
     enum vrs_err e = may_decide(registry, a, approver, bootstrap);
     if (e == VRS_OK)
@@ -462,7 +468,7 @@ enum vrs_err application_approve(struct partition *registry, struct application 
 
 enum vrs_err application_refuse(struct partition *registry, struct application *a, const char *by,
                                 const char *reason) {
-    if (a->state != APPLICATION_OPEN)
+    if (!application_open(a))
         return ERR_CONFLICT;
     enum vrs_err e = may_decide(registry, a, by, false);
     (void)snprintf(a->decision_reason, sizeof a->decision_reason, "%s", reason);

@@ -13,7 +13,7 @@
 #include "partitions/partition.h"
 #include "vrs-server/right.h"
 
-enum { ACCOUNT_MAX_DAYS = 366 };
+enum { ACCOUNT_MAX_DAYS = 366, APPLICATION_VALID_DAYS = 30 };
 
 enum account_state { ACCOUNT_ACTIVE = 1, ACCOUNT_DISABLED = 2 };
 enum application_state { APPLICATION_OPEN = 1, APPLICATION_APPROVED, APPLICATION_REFUSED };
@@ -77,6 +77,8 @@ struct application {
 };
 VRS_CHECK enum vrs_err application_get(struct partition *registry, const struct record_id *id,
                                        struct application *out);
+/* To be decided: nobody has, and it is not older than APPLICATION_VALID_DAYS. */
+bool application_open(const struct application *a);
 VRS_CHECK enum vrs_err application_put(struct partition *registry, struct application *a);
 typedef enum vrs_err application_fn(struct application *a, void *arg);
 VRS_CHECK enum vrs_err application_walk(struct partition *registry, enum application_state state,
@@ -92,7 +94,7 @@ VRS_CHECK enum vrs_err application_check(struct partition *registry, struct appl
                                          const char **field);
 /* Makes the account, or a new version of it.  ERR_FORBIDDEN when the approver filed it or is its
  * person, and unless the approver has user.approve there; with `bootstrap` (vrsctl) only where
- * nobody has. */
+ * nobody has.  ERR_CONFLICT: decided, or lapsed. */
 VRS_CHECK enum vrs_err application_approve(struct partition *registry, struct application *a,
                                            const struct municipality_list *municipalities,
                                            const char *approver, bool bootstrap);

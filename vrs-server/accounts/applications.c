@@ -26,16 +26,17 @@ static json_t *view(const struct application *a) {
     record_id_format(&a->id, id);
     clock_format_rfc3339(a->applied_ms, applied);
     clock_format_rfc3339(a->decided_ms, decided);
-    bool open = a->state == APPLICATION_OPEN;
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:b,s:s,s:s,s:s,s:s?,s:s?,s:s?}",
-                     "application_id", id, "state", states[a->state], "user_id", a->account.user,
-                     "person_name", a->account.person_name, "section", a->account.section, "unit",
-                     a->account.unit, "roles", account_words(a->account.roles), "rights",
-                     account_words(a->account.rights), "valid_until", a->account.valid_until,
-                     "sets_password", a->account.password_hash[0] != '\0', "applicant",
-                     a->applicant, "applied_at", applied, "reason", a->reason, "decided_by",
-                     open ? NULL : a->decided_by, "decided_at", open ? NULL : decided,
-                     "decision_reason", open ? NULL : a->decision_reason);
+    bool decided_on = a->state != APPLICATION_OPEN;
+    bool lapsed = !decided_on && !application_open(a);
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:b,s:s,s:s,s:s,s:s?,s:s?,s:s?}", "application_id",
+        id, "state", lapsed ? "lapsed" : states[a->state], "user_id", a->account.user,
+        "person_name", a->account.person_name, "section", a->account.section, "unit",
+        a->account.unit, "roles", account_words(a->account.roles), "rights",
+        account_words(a->account.rights), "valid_until", a->account.valid_until, "sets_password",
+        a->account.password_hash[0] != '\0', "applicant", a->applicant, "applied_at", applied,
+        "reason", a->reason, "decided_by", decided_on ? a->decided_by : NULL, "decided_at",
+        decided_on ? decided : NULL, "decision_reason", decided_on ? a->decision_reason : NULL);
 }
 
 /* --- filing --- */
@@ -186,7 +187,7 @@ static enum vrs_err add(struct application *a, void *arg) {
     struct inside_request *in = arg;
     struct account_act *act = in->own;
     const char *state = http_query(in->rq, "state");
-    if (state != NULL && strcmp(state, "open") == 0 && a->state != APPLICATION_OPEN)
+    if (state != NULL && strcmp(state, "open") == 0 && !application_open(a))
         return VRS_OK;
     act->count++;
     json_t *list = json_object_get(act->shown, "applications");

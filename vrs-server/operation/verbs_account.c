@@ -130,6 +130,8 @@ enum vrs_err verb_user_list(struct control_call *c, struct partition *registry) 
 
 static enum vrs_err add_application(struct application *a, void *arg) {
     char id[33];
+    if (!application_open(a))
+        return VRS_OK;
     record_id_format(&a->id, id);
     json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s}", "application_id", id, "user_id", a->account.user,
                           "municipality_code", a->account.municipality, "roles", a->account.roles,
