@@ -8,10 +8,10 @@ import re
 import ssl
 import threading
 
-from case import MINATO, equal, metrics, ok, post_dose, run, until
+from case import FUJISAWA, MINATO, equal, metrics, ok, post_dose, problem, run, until
 from tablet_side import field, fields
 
-ENTRY, ACKED_ITEM = 3, 5
+ENTRY, QUERY, ACKED_ITEM = 3, 4, 5
 
 
 class Liar(http.server.ThreadingHTTPServer):
@@ -131,6 +131,29 @@ def main(stack):
     alive(stack, pid, "planted entries")
     ok(not os.path.exists(stack.path("vrs-server", "partitions", "999999.db")), "C01 and no town that is none has a file")
     equal(post_dose(tablet, next(lines))["outcome"], "recorded", "and the next dose is recorded")
+
+    other_town(stack, liar, tablet)
+
+
+def other_town(stack, liar, tablet):
+    """A question of one town's terminal is handed on as if it were about another town."""
+    for code, approver in ((MINATO, "minato-approver"), (FUJISAWA, "fujisawa-approver")):
+        chief = stack.staff(code, approver)
+        chief.request("PUT", "/v1/settings", {"coupon_filter": 1},
+                      headers={"If-Match": chief.get("/v1/settings").headers["etag"]})
+    until(lambda: tablet.get("/v1/coupon-filter/00").status == 200)
+    equal(tablet.get("/v1/coupon-filter/00").json["municipality_code"], MINATO, "control: honest, the town's own filter")
+
+    def moved(body):
+        parts = list(fields(body))
+        if all(tag != QUERY for tag, _ in parts):
+            return None
+        return b"".join(field(tag, b"".join(field(t, FUJISAWA.encode() if t == 2 else d) for t, d in fields(data)))
+                        if tag == QUERY else field(tag, data) for tag, data in parts)
+    told = liar.once("/line/v1/pull", moved)
+    problem(tablet.get("/v1/coupon-filter/00"), 403, "other_municipality",
+            "C02 a taken-over outside gets no other town's coupon filter through a terminal")
+    ok(told.wait(10), "control: the lie was told")
 
 
 run(main, count=40)
