@@ -9,7 +9,21 @@ struct opinion {
     float other;       /* that it is no digit, by the more hopeful network */
 };
 
-/* Several looks, a little beside each other: a fit is never exact. */
+/* Both networks are sure that there is no digit. */
+static bool nothing(float said[2][CLASSES]) {
+    for (int n = 0; n < 2; n++) {
+        float v[CLASSES];
+        for (int i = 0; i < CLASSES; i++)
+            v[i] = said[n][i];
+        chances(v);
+        if (v[CLASS_OTHER] < 0.98F)
+            return false;
+    }
+    return true;
+}
+
+/* Several looks, a little beside each other: a fit is never exact.  One is enough for what is
+ * clearly no digit: most of what stands on a page. */
 static void look_at(const struct picture *p, const struct line *l, int k, struct opinion *out) {
     static const float aside[][2] = {
         {0, 0}, {-0.05F, 0.03F}, {0.05F, -0.03F}, {0.02F, 0.06F}, {-0.02F, -0.06F}};
@@ -31,6 +45,8 @@ static void look_at(const struct picture *p, const struct line *l, int k, struct
             for (int i = 0; i < CLASSES; i++)
                 mean[n][i] += one[i];
         }
+        if (looks == 1 && nothing(mean))
+            break;
     }
     if (looks == 0)
         return;

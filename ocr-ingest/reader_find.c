@@ -31,6 +31,7 @@ struct room {
     struct spot spot[MAX_SPOTS];
     int32_t order[MAX_SPOTS];
     int runs, spots;
+    uint8_t ink[READER_MAX_SIDE]; /* of one row */
 };
 
 /* The workspace: struct room, then sums of (width+1) × (height+1), then a smoothed picture. */
@@ -91,30 +92,44 @@ static void join(struct run *r, int32_t a, int32_t b) {
         r[a].up = b;
 }
 
-/* Runs of ink of row y, joined to those of the row above (8-connected). */
-static void row_runs(struct room *m, const uint8_t *g, int y, int w, int h, const uint32_t *sum,
-                     const struct pass *how, int *above_from, int *above_to) {
-    int r = how->radius, y0 = y - r < 0 ? 0 : y - r, y1 = y + r + 1 > h ? h : y + r + 1;
+/* Which pixels of row y are ink.  Inside, all windows have one size: compilers make vectors of it. */
+static void row_ink(uint8_t *ink, const uint8_t *g, int y, int w, int h, const uint32_t *sum,
+                    const struct pass *how) {
+    const int r = how->radius, y0 = y - r < 0 ? 0 : y - r, y1 = y + r + 1 > h ? h : y + r + 1;
     const uint32_t *low = sum + (ptrdiff_t)y0 * (w + 1), *high = sum + (ptrdiff_t)y1 * (w + 1);
-    int from = m->runs, start = -1;
-    uint32_t keep = (uint32_t)(100 - how->percent);
-    for (int x = 0; x <= w; x++) {
-        bool dark = false;
-        if (x < w) {
-            int x0 = x - r < 0 ? 0 : x - r, x1 = x + r + 1 > w ? w : x + r + 1;
-            uint32_t s = high[x1] - high[x0] - low[x1] + low[x0];
-            uint32_t n = (uint32_t)((x1 - x0) * (y1 - y0));
-            dark = (uint32_t)g[x] * n * 100 < s * keep && s > ((uint32_t)g[x] + 6) * n;
-        }
-        if (dark && start < 0)
-            start = x;
-        if (!dark && start >= 0) {
-            if (m->runs < MAX_RUNS) {
-                m->run[m->runs] = (struct run){(uint16_t)y, (uint16_t)start, (uint16_t)x, m->runs};
-                m->runs++;
+    const uint32_t keep = (uint32_t)(100 - how->percent);
+    for (int x = 0; x < w; x++) {
+        if (x == r && r < w - r) {
+            const uint32_t n = (uint32_t)((2 * r + 1) * (y1 - y0));
+            for (; x < w - r; x++) {
+                uint32_t s = high[x + r + 1] - high[x - r] - low[x + r + 1] + low[x - r];
+                ink[x] = (g[x] * n * 100 < s * keep) & (s > (g[x] + 6U) * n);
             }
-            start = -1;
         }
+        int x0 = x - r < 0 ? 0 : x - r, x1 = x + r + 1 > w ? w : x + r + 1;
+        uint32_t s = high[x1] - high[x0] - low[x1] + low[x0];
+        uint32_t n = (uint32_t)((x1 - x0) * (y1 - y0));
+        ink[x] = (g[x] * n * 100 < s * keep) & (s > (g[x] + 6U) * n);
+    }
+}
+
+/* Runs of ink of row y, joined to those of the row above (8-connected). */
+static void row_runs(struct room *m, int y, int w, int *above_from, int *above_to) {
+    const uint8_t *ink = m->ink;
+    int from = m->runs;
+    for (int x = 0; x < w && m->runs < MAX_RUNS; x++) {
+        uint64_t eight;
+        if (x + 8 <= w && (__builtin_memcpy(&eight, ink + x, 8), eight == 0)) {
+            x += 7; /* most of a page is paper */
+            continue;
+        }
+        if (ink[x] == 0)
+            continue;
+        int start = x;
+        while (x < w && ink[x] != 0)
+            x++;
+        m->run[m->runs] = (struct run){(uint16_t)y, (uint16_t)start, (uint16_t)x, m->runs};
+        m->runs++;
     }
     for (int i = from, a = *above_from; i < m->runs; i++) {
         const struct run *n = &m->run[i];
@@ -330,8 +345,10 @@ int find_lines(void *workspace, const struct picture *p, const struct pass *how,
     }
     integrate(g, p->width, p->height, stride, sum);
     m->runs = 0;
-    for (int y = 0; y < p->height; y++)
-        row_runs(m, g + y * stride, y, p->width, p->height, sum, how, &above_from, &above_to);
+    for (int y = 0; y < p->height; y++) {
+        row_ink(m->ink, g + y * stride, y, p->width, p->height, sum, how);
+        row_runs(m, y, p->width, &above_from, &above_to);
+    }
     boxes(m);
     spots(m, p->height);
     sort_spots(m);
