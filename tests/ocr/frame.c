@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const frame_grade_name[FRAME_GRADES] = {"good", "typical", "poor", "hard", "negative"};
+const char *const frame_grade_name[FRAME_GRADES] = {"good", "typical",  "poor",
+                                                    "hard", "negative", "letters"};
 
 enum { MM = 24, PAGE_W = 112 * MM, PAGE_H = 68 * MM };
 
@@ -25,7 +26,8 @@ struct frame_maker {
     FT_Face face[FONTS];
     uint8_t page[PAGE_W * PAGE_H];
     uint32_t sum[(PAGE_W + 1) * (PAGE_H + 1)];
-    float image[FRAME_WIDTH * FRAME_HEIGHT], other[FRAME_WIDTH * FRAME_HEIGHT];
+    float image[FRAME_WIDTH * FRAME_HEIGHT], other[FRAME_WIDTH * FRAME_HEIGHT],
+        less[FRAME_WIDTH * FRAME_HEIGHT];
     uint64_t random;
 };
 
@@ -50,15 +52,12 @@ static bool chance(struct frame_maker *m, float p) {
     return uniform(m, 0, 1) < p;
 }
 
-/* Irwin-Hall: near enough to normal, unit variance. */
+/* Irwin-Hall: near enough to normal, unit variance.  Eight pieces of 16 bits, two sums at a time. */
 static float normal(struct frame_maker *m) {
+    const uint64_t lanes = 0x0000ffff0000ffffU;
     uint64_t z = next(m), y = next(m);
-    float s = 0;
-    for (int i = 0; i < 4; i++) {
-        s += (float)(z >> (16 * i) & 0xffff) / 65536.0F;
-        s += (float)(y >> (16 * i) & 0xffff) / 65536.0F;
-    }
-    return (s - 4.0F) * 1.2247F;
+    uint64_t s = (z & lanes) + (z >> 16 & lanes) + (y & lanes) + (y >> 16 & lanes);
+    return ((float)(uint32_t)(s + (s >> 32)) / 65536.0F - 4.0F) * 1.2247F;
 }
 
 /* --- fonts --- */
@@ -299,18 +298,39 @@ static void shoot(struct frame_maker *m, const struct view *v, float scale, floa
     }
 }
 
-/* Three box passes each way: a Gaussian near enough. */
-static void blur_rows(const float *from, float *to, int w, int h, int stride, int step, int r) {
-    for (int y = 0; y < h; y++) {
-        const float *f = from + (size_t)y * (size_t)stride;
-        float *t = to + (size_t)y * (size_t)stride;
-        float s = 0;
+/* Means of 2r + 1 pixels along each row. */
+static void blur_along(const float *from, float *to, int r) {
+    const float n = (float)(2 * r + 1);
+    for (int y = 0; y < FRAME_HEIGHT; y++) {
+        const float *f = from + (ptrdiff_t)y * FRAME_WIDTH;
+        float *t = to + (ptrdiff_t)y * FRAME_WIDTH, s = 0;
         for (int x = -r; x <= r; x++)
-            s += f[(x < 0 ? 0 : x) * step];
-        for (int x = 0; x < w; x++) {
-            t[x * step] = s / (float)(2 * r + 1);
-            int out = x - r < 0 ? 0 : x - r, in = x + r + 1 >= w ? w - 1 : x + r + 1;
-            s += f[in * step] - f[out * step];
+            s += f[x < 0 ? 0 : x];
+        for (int x = 0; x < FRAME_WIDTH; x++) {
+            t[x] = s / n;
+            s += f[x + r + 1 >= FRAME_WIDTH ? FRAME_WIDTH - 1 : x + r + 1] -
+                 f[x - r < 0 ? 0 : x - r];
+        }
+    }
+}
+
+/* The same down each column: all columns together, a row at a time, as memory likes it. */
+static void blur_down(const float *from, float *to, int r) {
+    const float n = (float)(2 * r + 1);
+    float s[FRAME_WIDTH] = {0};
+    for (int y = -r; y <= r; y++) {
+        const float *f = from + (ptrdiff_t)(y < 0 ? 0 : y) * FRAME_WIDTH;
+        for (int x = 0; x < FRAME_WIDTH; x++)
+            s[x] += f[x];
+    }
+    for (int y = 0; y < FRAME_HEIGHT; y++) {
+        int last = y + r + 1 >= FRAME_HEIGHT ? FRAME_HEIGHT - 1 : y + r + 1;
+        const float *in = from + (ptrdiff_t)last * FRAME_WIDTH,
+                    *out = from + (ptrdiff_t)(y - r < 0 ? 0 : y - r) * FRAME_WIDTH;
+        float *t = to + (ptrdiff_t)y * FRAME_WIDTH;
+        for (int x = 0; x < FRAME_WIDTH; x++) {
+            t[x] = s[x] / n;
+            s[x] += in[x] - out[x];
         }
     }
 }
@@ -320,9 +340,10 @@ static void blend(float *a, const float *b, float t) {
         a[i] += (b[i] - a[i]) * t;
 }
 
-/* sigma in pixels; below a box it mixes. */
+/* sigma in pixels: two box passes each way; between two boxes it mixes. */
 static void blur(struct frame_maker *m, float sx, float sy) {
     for (int dir = 0; dir < 2; dir++) {
+        void (*const box_of)(const float *, float *, int) = dir == 0 ? blur_along : blur_down;
         float s = dir == 0 ? sx : sy;
         /* variance of a box of radius r: r(r+1)/3; two passes */
         float want = s * s / 2;
@@ -330,14 +351,10 @@ static void blur(struct frame_maker *m, float sx, float sy) {
         float has = (float)(r * (r + 1)) / 3, more = (float)((r + 1) * (r + 2)) / 3;
         float t = (want - has) / (more - has);
         for (int pass = 0; pass < 2 && s > 0.05F; pass++) {
-            int n = dir == 0 ? FRAME_HEIGHT : FRAME_WIDTH,
-                w = dir == 0 ? FRAME_WIDTH : FRAME_HEIGHT;
-            int stride = dir == 0 ? FRAME_WIDTH : 1, step = dir == 0 ? 1 : FRAME_WIDTH;
-            blur_rows(m->image, m->other, w, n, stride, step, r + 1);
+            box_of(m->image, m->other, r + 1);
             if (r > 0) {
-                static float small[FRAME_WIDTH * FRAME_HEIGHT];
-                blur_rows(m->image, small, w, n, stride, step, r);
-                memcpy(m->image, small, sizeof small);
+                box_of(m->image, m->less, r);
+                memcpy(m->image, m->less, sizeof m->image);
             }
             blend(m->image, m->other, t);
         }
@@ -352,6 +369,8 @@ struct conditions {
 static struct conditions conditions_of(struct frame_maker *m, enum frame_grade g) {
     struct conditions c = {0};
     const float deg = 3.14159265F / 180;
+    if (g == FRAME_LETTERS)
+        g = chance(m, 0.5F) ? FRAME_TYPICAL : FRAME_POOR;
     switch (g) {
     case FRAME_GOOD:
         c = (struct conditions){.scale = uniform(m, 11, 20),
@@ -449,7 +468,12 @@ static void lighten(struct frame_maker *m, const struct conditions *c) {
 /* --- pages of each kind --- */
 
 /* Without O and I: in most fonts nobody can tell them from 0 and 1. */
-static const char letters[] = "ABCDEFGHJKLMNPQRSTUVWXYZ-/+<";
+static const char letters[] = "ABCDEFGHJKLMNPQRSTUVWXYZ-/+<", like_digits[] = "BDGQSZ";
+
+static char letter(struct frame_maker *m) {
+    return chance(m, 0.3F) ? like_digits[below(m, sizeof like_digits - 1)]
+                           : letters[below(m, sizeof letters - 1)];
+}
 
 static void paper(struct frame_maker *m) {
     int base = 228 + below(m, 24);
@@ -462,9 +486,9 @@ static void paper(struct frame_maker *m) {
 
 static struct line_style style_of(struct frame_maker *m, enum frame_grade g) {
     struct line_style s = {.font = chance(m, 0.7F) ? 0 : 1, .points = 9, .dark = 25};
-    if (g == FRAME_POOR || g == FRAME_HARD)
+    if (g == FRAME_POOR || g == FRAME_HARD || g == FRAME_LETTERS)
         s.dark = 25 + (unsigned)below(m, 70);
-    if (g == FRAME_HARD && chance(m, 0.25F)) {
+    if ((g == FRAME_HARD && chance(m, 0.25F)) || (g == FRAME_LETTERS && chance(m, 0.4F))) {
         s.font = 2 + below(m, 3);
         s.pitch = 2.29F;
     } else if (g != FRAME_GOOD && chance(m, 0.08F)) {
@@ -503,9 +527,10 @@ static void draw_coupons(struct frame_maker *m, enum frame_grade g, struct frame
     coupon_line(m, f->truth);
     coupon(m, x, y, f->truth, &lx, &ly);
     memcpy(f->shown, f->truth, sizeof f->shown);
-    if (g == FRAME_HARD && chance(m, 0.12F)) { /* another number of the same length, with letters */
-        for (int i = 1 + below(m, 4); i > 0; i--)
-            f->shown[below(m, FRAME_DIGITS)] = letters[below(m, sizeof letters - 1)];
+    /* another number of the same length, with letters */
+    if (g == FRAME_LETTERS || (g == FRAME_HARD && chance(m, 0.3F))) {
+        for (int i = 1 + below(m, 9); i > 0; i--)
+            f->shown[below(m, FRAME_DIGITS)] = letter(m);
         f->truth[0] = '\0';
     }
     ocr_line(m, f->shown, &st, lx, ly, f->cell);
@@ -555,7 +580,7 @@ static void draw_other_numbers(struct frame_maker *m, float *cx, float *cy) {
             break;
         case 5: /* one character is none */
             coupon_line(m, s);
-            s[below(m, FRAME_DIGITS)] = letters[below(m, sizeof letters - 1)];
+            s[below(m, FRAME_DIGITS)] = letter(m);
             break;
         case 6:
             for (float bx = x; bx < x + 50; bx += uniform(m, 0.4F, 1.4F))

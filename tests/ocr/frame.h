@@ -18,13 +18,14 @@ enum frame_grade {
     FRAME_POOR,     /* 5.5–9 px/mm, out of focus, shaking, noisy, turned up to 12° */
     FRAME_HARD,     /* may be unreadable: covered, cut, overwritten, other fonts, 3.5–20 px/mm */
     FRAME_NEGATIVE, /* no whole coupon line: other numbers, text, bars, a hand */
+    FRAME_LETTERS,  /* a legible line as long as a coupon's, but some of it is letters */
     FRAME_GRADES
 };
 extern const char *const frame_grade_name[FRAME_GRADES];
 
 struct frame {
     uint8_t grey[FRAME_WIDTH * FRAME_HEIGHT];
-    char truth[FRAME_DIGITS + 1]; /* "" in FRAME_NEGATIVE, and where what is printed is no coupon */
+    char truth[FRAME_DIGITS + 1]; /* "" where what is printed is no coupon's line */
     char shown[FRAME_DIGITS + 1]; /* what is printed in the cells, "" none */
     /* Where the digits are, in pixels: centre, half-advance and half-height vectors. */
     struct frame_cell {

@@ -79,6 +79,11 @@ static void reads_nothing_where_no_coupon_is(void **state) {
     assert_int_equal(read_grade(FRAME_NEGATIVE), 0);
 }
 
+static void reads_no_letters_as_digits(void **state) {
+    (void)state;
+    assert_int_equal(read_grade(FRAME_LETTERS), 0);
+}
+
 /* The previous reading must never be shown as the new one. */
 static void keeps_nothing_of_the_picture_before(void **state) {
     (void)state;
@@ -129,6 +134,7 @@ int main(void) {
         cmocka_unit_test(reads_most_poor_frames),
         cmocka_unit_test(reads_no_hard_frame_wrongly),
         cmocka_unit_test(reads_nothing_where_no_coupon_is),
+        cmocka_unit_test(reads_no_letters_as_digits),
         cmocka_unit_test(keeps_nothing_of_the_picture_before),
         cmocka_unit_test(refuses_a_line_that_is_cut),
         cmocka_unit_test(refuses_a_covered_digit),
