@@ -150,7 +150,7 @@ $(foreach s,$(UNIT_SRC),$(eval $(call single,$(s:tests/unit/%.c=$(BUILD)/unit/%)
 $(foreach s,$(FUZZ_SRC),$(eval $(call single,$(s:tests/fuzz/%.c=$(BUILD)/fuzz/%),$(s),-fsanitize=fuzzer)))
 $(foreach s,$(TOOL_SRC),$(eval $(call single,$(BUILD)/bin/$(basename $(notdir $(s))),$(s))))
 $(foreach s,$(READER_TOOL_SRC),$(eval $(call single,$(s:tests/ocr/%.c=$(BUILD)/bin/reader-%),$(s),-lfreetype)))
-$(BUILD)/tests/ocr/train.o: CFLAGS_ALL += -O3
+$(BUILD)/tests/ocr/train.o $(BUILD)/tests/ocr/frame.o $(call obj,$(call src,ocr-ingest/reader*.c)): CFLAGS_ALL += -O3
 $(BUILD)/tests/ocr/frame.o: CFLAGS_ALL += $(shell pkg-config --cflags freetype2)
 
 # The reader of tablets: the same source, without a C library.
@@ -177,7 +177,7 @@ $(BUILD)/app/index.html: $(shell find $(APP_DIR) -path '*/node_modules' -prune -
 
 # ---- what a person asks for
 
-.PHONY: controls deps deps-build run demo bench bench-smoke reader-weights check check-long fuzz format format-check tidy cppcheck clean
+.PHONY: controls deps deps-build run demo bench bench-reader bench-smoke reader-weights check check-long fuzz format format-check tidy cppcheck clean
 deps:
 	@mk/deps.sh test
 deps-build:
@@ -200,10 +200,16 @@ bench:
 	@$(SUBMAKE) programs
 	@exec env BUILD=$(BUILD) python3 tests/bench/bench.py $(SCENARIO) $(BENCH)
 
+# The OCR reader beside tesseract, natively and as on a tablet (minutes)
+bench-reader: deps
+	@mk/deps.sh bench-reader
+	@$(SUBMAKE) reader-tools
+	@exec node tests/ocr/bench.mjs $(BUILD)
+
 # The digit networks anew, from seed 1 (about twenty minutes): tests/ocr/README.md
 reader-weights: deps
 	@$(SUBMAKE) $(BUILD)/bin/reader-train
-	$(BUILD)/bin/reader-train 1 12000 18 >$(BUILD)/reader_weights.h
+	$(BUILD)/bin/reader-train 1 10200 14 >$(BUILD)/reader_weights.h
 	mv $(BUILD)/reader_weights.h ocr-ingest/reader_weights.h
 
 check: deps

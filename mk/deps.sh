@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what mk/packages names and is missing or too old; costs one dpkg-query when all is there.
-# usage: mk/deps.sh [build|test|bench]    build = to build and run, which the others include; test is the default
+# usage: mk/deps.sh [build|test|bench|bench-reader]    build = to build and run, which the others include; test is the default
 set -eu
 group=${1:-test}
 list=$(dirname "$0")/packages

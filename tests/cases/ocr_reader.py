@@ -8,13 +8,15 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("VRS_BUILD", os.path.join(ROOT, "build")))
 MEASURE, SCAN = (os.path.join(BUILD, "bin", n) for n in ("reader-measure", "ocr-scan"))
 WIDTH, HEIGHT, HEAD = 1280, 720, len(b"P5\n1280 720\n255\n")
-LONG = bool(os.environ.get("VRS_LONG"))
+# Training has its own below 4 000 000, other tests theirs below 2·10⁹.
+SEED = int(os.environ.get("VRS_SEED", 2 * 10**9 + time.time_ns() % 10**12))
 failed = 0
 
 
@@ -158,7 +160,7 @@ def tablet_build(folder):
     """Native and wasm32 are one source: they must say the same of every frame."""
     wasm = os.path.join(BUILD, "reader.wasm")
     for grade in ("typical", "poor", "hard", "negative"):
-        count = 200 if LONG else 12
+        count = 12
         _, pgm = frames(grade, 1710000000, count)
         path = os.path.join(folder, "frames.pgm")
         with open(path, "wb") as f:
@@ -174,24 +176,18 @@ def tablet_build(folder):
         os.unlink(path)
 
 
-def large_numbers():
-    """Seeds of no training and no tuning."""
-    wanted = {"good": 99.9, "typical": 99.0, "poor": 95.0, "hard": 0, "negative": 0}
-    counts = {"good": 3000, "typical": 3000, "poor": 3000, "hard": 15000, "negative": 15000}
-    for grade, least in wanted.items():
-        r = subprocess.run([MEASURE, "1800000000", str(counts[grade]), grade], capture_output=True,
-                           text=True)
-        said = r.stdout.strip()
-        read = float(said.rsplit("(", 1)[1].split(" %")[0])
-        ok(r.returncode == 0 and ", wrong 0;" in said, f"reader: none of {counts[grade]} {grade} frames is read wrongly", said)
-        ok(read >= least, f"reader: at least {least} % of {grade} frames are read", said)
-        print("# " + said, flush=True)
+def promise():
+    """Other frames each time, so that runs add up; tests/crash/ocr_large.py has the large numbers."""
+    print(f"# VRS_SEED={SEED}", flush=True)
+    r = subprocess.run([MEASURE, str(SEED), "60", "hard", "letters", "negative"], capture_output=True,
+                       text=True)
+    ok(r.returncode == 0 and r.stdout.count(", wrong 0;") == 3,
+       "reader: none of a few frames, hard, of letters and of other numbers, is read wrongly", r.stdout)
 
 
 with tempfile.TemporaryDirectory() as work:
     scans(work)
 with tempfile.TemporaryDirectory() as work:
     tablet_build(work)
-if LONG:
-    large_numbers()
+promise()
 sys.exit(1 if failed else 0)
