@@ -90,6 +90,17 @@ static void test_an_application_lapses(void **state) {
     assert_int_equal(application_refuse(room.partition, &a, "chief", "too late"), ERR_CONFLICT);
     struct account made;
     assert_int_equal(account_get(room.partition, "clerk", &made), ERR_NOT_FOUND);
+    struct application open = asked("clerk-2", "別の担当", "municipal_staff", "dose.read", 300);
+    uint64_t wiped;
+    room_ok(application_put(room.partition, &open));
+    room_ok(applications_wipe_lapsed(room.partition, &wiped));
+    assert_int_equal(wiped, 1);
+    room_ok(application_get(room.partition, &a.id, &a));
+    assert_string_equal(a.account.password_hash, "");
+    room_ok(application_get(room.partition, &open.id, &open));
+    assert_string_equal(open.account.password_hash, "a hash");
+    room_ok(applications_wipe_lapsed(room.partition, &wiped));
+    assert_int_equal(wiped, 0);
     a = asked("clerk", "担当", "municipal_staff", "dose.read", 300);
     a.applied_ms -= days_ms - 60000;
     assert_true(application_open(&a));

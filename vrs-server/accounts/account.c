@@ -270,6 +270,26 @@ enum vrs_err application_walk(struct partition *registry, enum application_state
     return walk_applications(registry, &w);
 }
 
+struct wiping {
+    struct partition *registry;
+    uint64_t *count;
+};
+
+static enum vrs_err wipe_lapsed(struct application *a, void *arg) {
+    const struct wiping *w = arg;
+    if (application_open(a) || a->account.password_hash[0] == '\0')
+        return VRS_OK;
+    secret_wipe(a->account.password_hash, sizeof a->account.password_hash);
+    ++*w->count;
+    return application_put(w->registry, a);
+}
+
+enum vrs_err applications_wipe_lapsed(struct partition *registry, uint64_t *wiped) {
+    struct wiping w = {.registry = registry, .count = wiped};
+    *wiped = 0;
+    return application_walk(registry, APPLICATION_OPEN, wipe_lapsed, &w);
+}
+
 enum vrs_err applications_of(struct partition *registry, const char *municipality,
                              application_fn *fn, void *arg) {
     struct application_walk w = {.municipality = municipality, .fn = fn, .arg = arg};

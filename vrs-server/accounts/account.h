@@ -80,6 +80,8 @@ VRS_CHECK enum vrs_err application_get(struct partition *registry, const struct 
 /* To be decided: nobody has, and it is not older than APPLICATION_VALID_DAYS. */
 bool application_open(const struct application *a);
 VRS_CHECK enum vrs_err application_put(struct partition *registry, struct application *a);
+/* An initial password that waited for a decision goes with its application's time; *wiped is how many. */
+VRS_CHECK enum vrs_err applications_wipe_lapsed(struct partition *registry, uint64_t *wiped);
 typedef enum vrs_err application_fn(struct application *a, void *arg);
 VRS_CHECK enum vrs_err application_walk(struct partition *registry, enum application_state state,
                                         application_fn *fn, void *arg);

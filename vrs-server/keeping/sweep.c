@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "partitions/exchange.h"
 #include "partitions/person.h"
+#include "vrs-server/accounts/account.h"
 #include "vrs-server/inquiries/policy.h"
 #include "vrs-server/residents/import_store.h"
 
@@ -86,13 +87,18 @@ enum { DAY_MS = 86400000, KEY_DAYS = 90, KEYS_AT_ONCE = 2000 };
 struct leftovers {
     struct pool_job job; /* first */
     int64_t staged_before_ms, keys_before_ms;
-    uint64_t imports, keys;
+    uint64_t imports, keys, passwords;
 };
 
 static enum vrs_err leftovers_run(struct pool_job *job, struct partition *p) {
     struct leftovers *l = (struct leftovers *)job;
     enum vrs_err e = imports_sweep(p, l->staged_before_ms, &l->imports);
-    return e == VRS_OK ? idempotency_purge(p, l->keys_before_ms, KEYS_AT_ONCE, &l->keys) : e;
+    if (e == VRS_OK)
+        e = idempotency_purge(p, l->keys_before_ms, KEYS_AT_ONCE, &l->keys);
+    l->passwords = 0;
+    if (e == VRS_OK && strcmp(partition_code(p), REGISTRY) == 0)
+        e = applications_wipe_lapsed(p, &l->passwords);
+    return e;
 }
 
 static void leftovers_done(struct pool_job *job) {
@@ -100,9 +106,10 @@ static void leftovers_done(struct pool_job *job) {
     if (job->err != VRS_OK)
         log_event(LOG_WARN, "sweep.failed", LF_STR("municipality", job->municipality),
                   LF_ERR(job->err));
-    else if (l->imports + l->keys > 0)
+    else if (l->imports + l->keys + l->passwords > 0)
         log_event(LOG_INFO, "sweep.removed", LF_STR("municipality", job->municipality),
-                  LF_INT("imports", l->imports), LF_INT("keys", l->keys));
+                  LF_INT("imports", l->imports), LF_INT("keys", l->keys),
+                  LF_INT("passwords", l->passwords));
     free(job);
 }
 
