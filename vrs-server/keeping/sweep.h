@@ -3,7 +3,8 @@
  *             crash (put-before-record); at the start only, so that no import of that municipality
  *             can be between its put and its commit
  *   leftovers uploaded files that nobody has committed (policy import_staged: 7 days), and keys of
- *             requests after their 90 days, passwords of applications that lapsed; at the start and now and then */
+ *             requests after their 90 days, passwords of applications that lapsed; at the start
+ *             and now and then */
 #ifndef VRS_SERVER_KEEPING_SWEEP_H
 #define VRS_SERVER_KEEPING_SWEEP_H
 
