@@ -2,7 +2,7 @@
 // readers disagree about not at all.  Then the same page with readers that follow a script, so that
 // what depends on timing happens each time: a number is gone at once, and read again it is a question.
 import path from "node:path";
-import { Stack, Tablet, axe, equal, finish, ok, until } from "./lib.mjs";
+import { Stack, Tablet, equal, finish, look, ok, until } from "./lib.mjs";
 import { blank, film, nw7, pages, print, qr } from "./lib.film.mjs";
 
 const stack = await Stack.start({ "tablet-api": { again_window_s: 600 } });
@@ -108,14 +108,14 @@ async function scripted() {
   await tablet.logIn("site-1");
   if (await p.locator("#product").count()) await tablet.setUp();
   const show = (...reads) => p.evaluate(view => { window.view = view; }, reads.map(digits => ({ by: "ocr", digits })));
-  const look = n => p.evaluate(n => { window.until = window.seen + n; }, n).then(() => p.waitForFunction(() => window.seen >= window.until));
+  const frames = n => p.evaluate(n => { window.until = window.seen + n; }, n).then(() => p.waitForFunction(() => window.seen >= window.until));
   /** Longer out of view than the policy needs to call it gone. */
   const away = async () => {
     await show();
     const from = await p.evaluate(() => performance.now());
-    await look(4);
+    await frames(4);
     await p.waitForFunction(t => performance.now() - t > 700, from);
-    await look(1);
+    await frames(1);
   };
   const hold = () => p.evaluate(() => { window.gate = new Promise((go, no) => Object.assign(window, { go, no })); });
   const release = () => p.evaluate(() => window.go());
@@ -128,9 +128,9 @@ async function scripted() {
   await show();
   await p.click("#yes");
   equal(await p.locator(".digits.big").count(), 0, "the number is gone at once");
-  await look(3);
+  await frames(3);
   await show(line(4));
-  await look(5);
+  await frames(5);
   equal(await p.locator("#yes").count(), 0, "missed for three pictures after the question, it is still in view: ignored");
   await away();
   await show(line(4));
@@ -166,7 +166,7 @@ async function scripted() {
   await p.waitForSelector(".attention");
   await p.getByRole("button", { name: "記録と枚数" }).click();
   ok(/数秒前/.test(await p.innerText(".card.red")), "the server's question stands in 要対応", await p.innerText("main"));
-  await axe(p, "the server's question");
+  await look(p, "24-asked-by-the-server");
   await p.getByRole("button", { name: "同じ券で間違いない" }).click();
   ok(await until(async () => (await p.locator(".attention").count()) === 0 && /登録済み（同じ記録/.test(await p.innerText(".rows"))),
     "a person answers it: the same record", await p.innerText("main"));
@@ -194,7 +194,7 @@ async function scripted() {
   await p.waitForSelector(".card.red");
   ok(/保管できませんでした/.test(await p.innerText(".card.red")) && (await p.innerText(".card.red")).includes(stack.samples[7].coupon_number),
     "what could not be kept is shown again, in red");
-  await axe(p, "not kept");
+  await look(p, "25-not-kept");
   await p.evaluate(() => { window.gate = null; });
   await p.fill("#line", line(7));
   await p.press("#line", "Enter");

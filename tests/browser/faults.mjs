@@ -3,7 +3,7 @@
 // municipality sees it.
 import fs from "node:fs";
 import path from "node:path";
-import { Stack, Tablet, axe, equal, finish, ok, until } from "./lib.mjs";
+import { Stack, Tablet, axe, equal, finish, look, ok, until } from "./lib.mjs";
 
 const stack = await Stack.start({ "tablet-api": { answer_wait_ms: 5000 } });
 const one = new Tablet(stack, "tablet-1"), two = new Tablet(stack, "tablet-2");
@@ -53,8 +53,7 @@ try {
   await p.fill("#again", "kaijo-12345");
   await p.getByRole("button", { name: "解錠コードを設定する" }).click();
   await p.getByText("設定しました。").waitFor();
-  await axe(p, "hand-over by a supervisor");
-  if (process.env.VRS_SCREENS) await p.screenshot({ path: path.join(process.env.VRS_SCREENS, "21-unlock-set.png"), fullPage: true });
+  await look(p, "21-unlock-set");
   await next();
   await one.logIn("site-1");
   await one.setUp();
@@ -79,7 +78,7 @@ try {
   ok(await kept(2), "dead server: two wait, and it shows");
   ok(/送信を待っています/.test(await p.innerText(".result")), "amber with words while it waits");
   equal(await p.locator(".mark.green").count(), 0, "nothing is green without a receipt");
-  await axe(p, "without the server");
+  await look(p, "26-without-server");
   ok(/発行済みの一覧（.*時点）にありません。番号を確かめてください/.test(await words(p, "211310325999999999")),
     "a number that was not issued: a warning without network");
   ok(!/発行済みの一覧/.test(await words(p, line(5))), "an issued one: none");
@@ -88,7 +87,7 @@ try {
   await stack.do("restart", { name: "tablet-api" });
   await p.getByText("ログインの有効時間が過ぎました").waitFor({ timeout: 40000 });
   equal(await one.unsent(), 2, "expired session: everything is kept");
-  await axe(p, "expired session");
+  await look(p, "27-session-ended");
   await p.getByRole("button", { name: "ログインし直す" }).click();
   await one.logIn("site-1");
   ok(await kept(0), "after the log-in both are sent");
@@ -106,8 +105,7 @@ try {
   await q.fill("#code", "falsch-000");
   await q.getByRole("button", { name: "読み取りを続ける" }).click();
   ok(/解錠コードが違います/.test(await q.locator("[role=alert]", { hasText: "解錠" }).innerText()), "a wrong code opens nothing");
-  await axe(q, "log-in without network");
-  if (process.env.VRS_SCREENS) await q.screenshot({ path: path.join(process.env.VRS_SCREENS, "15-unlock.png"), fullPage: true });
+  await look(q, "15-unlock");
   await q.fill("#code", "kaijo-12345");
   await q.getByRole("button", { name: "読み取りを続ける" }).click();
   await q.waitForSelector("#line");
@@ -120,7 +118,7 @@ try {
   ok(/存在しない自治体コード/.test(await q.innerText(".card.red")), "what was refused is still there after the restart");
   ok(!(await there("取り消す")) && !(await there("取り下げ")) && !(await there("直して登録")) && !(await there("まとめて訂正")),
     "nothing undone, mended or thrown away", await q.innerText("main"));
-  await axe(q, "records, unlocked");
+  await look(q, "28-unlocked-records");
   await q.getByRole("button", { name: "交代・終了" }).click();
   equal(await q.locator("#code").count(), 0, "and no new code");
   const requests = await q.evaluate(() => performance.getEntriesByType("resource").filter(e => /\/v1\//.test(e.name)).map(e => e.name.replace(/.*\/v1/, "/v1")));
@@ -154,8 +152,7 @@ try {
   ok(await until(async () => (await two.unsent()) === 1), "the second tablet keeps one");
   await r.getByRole("button", { name: "交代・終了" }).click();
   ok(await r.getByRole("button", { name: "終了して次の人に渡す" }).isDisabled(), "hand-over is blocked while one is unsent");
-  await axe(r, "hand-over, blocked");
-  if (process.env.VRS_SCREENS) await r.screenshot({ path: path.join(process.env.VRS_SCREENS, "16-handover-blocked.png"), fullPage: true });
+  await look(r, "16-handover-blocked");
   await stack.do("restart", { name: "tablet-api" });
   await stack.do("control", { verb: "terminal.revoke", name: "tablet-2" });
   await until(async () => {

@@ -19,6 +19,11 @@ try {
   await p.waitForSelector("#yes");
   ok((await p.innerText(".digits.big")).startsWith(`2-1-131032-${stack.samples[0].coupon_number}`), "full-width digits, shown as 1-1-6-10");
   await axe(p, "confirming");
+  await p.keyboard.type(line(1)); // a scanner that did not wait
+  await p.keyboard.press("Enter");
+  await p.getByText("先にこの接種券の").waitFor();
+  ok((await p.innerText(".digits.big")).startsWith(`2-1-131032-${stack.samples[0].coupon_number}`), "a scanner's Enter does not answer the question");
+  await axe(p, "the next one too early");
   await p.press("#yes", "Enter");
   equal(await p.locator(".digits.big").count(), 0, "the number is gone at once");
   await p.waitForSelector(".mark.green");

@@ -174,6 +174,27 @@ export async function axe(page, name) {
     violations.map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 160)).join(" | ")}`).join("\n"));
 }
 
+/** A page as a whole: axe, and the same at 200 %: nothing to scroll sideways for, nothing small.  With
+ * VRS_SCREENS=folder it is kept as a picture (docs/screens). */
+export async function look(page, name) {
+  const screens = process.env.VRS_SCREENS;
+  const shot = as => page.screenshot({ path: path.join(screens, `${as}.png`), fullPage: true });
+  await axe(page, name);
+  if (screens) {
+    fs.mkdirSync(screens, { recursive: true });
+    await shot(name);
+  }
+  await page.setViewportSize({ width: 640, height: 400 });
+  const wide = await page.evaluate(() => [...document.querySelectorAll("body *")].filter(e =>
+    e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".skip, .unseen, option, select")).map(e => e.outerHTML.slice(0, 80)));
+  ok(wide.length === 0, `200 % zoom: ${name}`, wide.join("\n"));
+  if (screens && /confirm$|doses-so-far/.test(name)) await shot(`${name}-200`);
+  const small = await page.evaluate(() => [...document.querySelectorAll("button, input:not([type=checkbox]), select")]
+    .filter(e => e.offsetParent && (e.getBoundingClientRect().height < 44 || parseFloat(getComputedStyle(e).fontSize) < 16)).map(e => e.outerHTML.slice(0, 80)));
+  ok(small.length === 0, `text and buttons are large enough: ${name}`, small.join("\n"));
+  await page.setViewportSize({ width: 1280, height: 800 });
+}
+
 export function finish() {
   process.exitCode = failed ? 1 : 0;
 }

@@ -3,12 +3,11 @@
 // pictures (docs/screens).
 import fs from "node:fs";
 import path from "node:path";
-import { BUILD, Stack, Tablet, axe, equal, finish, ok, until } from "./lib.mjs";
+import { BUILD, Stack, Tablet, equal, finish, look, ok, until } from "./lib.mjs";
 import { film, pages as scenes } from "./lib.film.mjs";
 
 const stack = await Stack.start();
 const line = n => `21131032${stack.samples[n].coupon_number}`;
-const screens = process.env.VRS_SCREENS;
 
 const video = path.join(stack.home, "still.mjpeg");
 const [{ printed: shown, grey }] = scenes(1900000007, 1, "good");
@@ -16,23 +15,7 @@ film(video, [{ grey, seconds: 0 }]); // one coupon before the camera
 const tablet = new Tablet(stack, "tablet-1", { video });
 let p;
 
-/** axe, a picture, and the same at 200 %: nothing to scroll sideways for. */
-async function page(name) {
-  await axe(p, name);
-  if (screens) {
-    fs.mkdirSync(screens, { recursive: true });
-    await p.screenshot({ path: path.join(screens, `${name}.png`), fullPage: true });
-  }
-  await p.setViewportSize({ width: 640, height: 400 });
-  const wide = await p.evaluate(() => [...document.querySelectorAll("body *")].filter(e =>
-    e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".skip, .unseen, option, select")).map(e => e.outerHTML.slice(0, 80)));
-  ok(wide.length === 0, `200 % zoom: ${name}`, wide.join("\n"));
-  if (screens && name === "05-confirm") await p.screenshot({ path: path.join(screens, `${name}-200.png`), fullPage: true });
-  const small = await p.evaluate(() => [...document.querySelectorAll("button, input:not([type=checkbox]), select")]
-    .filter(e => e.offsetParent && (e.getBoundingClientRect().height < 44 || parseFloat(getComputedStyle(e).fontSize) < 16)).map(e => e.outerHTML.slice(0, 80)));
-  ok(small.length === 0, `text and buttons are large enough: ${name}`, small.join("\n"));
-  await p.setViewportSize({ width: 1280, height: 800 });
-}
+const page = name => look(p, name);
 
 /** Tab until the element has the focus, as somebody without a mouse does. */
 async function tabTo(selector, limit = 40) {

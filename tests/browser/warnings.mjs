@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { BUILD, Stack, Tablet, axe, equal, finish, ok, until } from "./lib.mjs";
+import { BUILD, Stack, Tablet, equal, finish, look, ok, until } from "./lib.mjs";
 
 const app = fs.mkdtempSync(path.join(os.tmpdir(), "vrs-app-"));
 fs.chmodSync(app, 0o755);
@@ -32,7 +32,9 @@ async function reading() {
   const sent = [];
   p.on("request", r => /\/v1\/doses/.test(r.url()) && r.method() === "POST" && sent.push(r.url()));
   await told(line(0, 2), /間隔が足りません。このワクチンの2回目は\d+年\d+月\d+日以降です/);
-  await axe(p, "too soon");
+  await look(p, "17-too-soon");
+  ok(await p.evaluate(() => document.activeElement.id === "no") && /それでも登録する/.test(await p.innerText("#yes")),
+    "Enter alone is the safe answer then");
   await p.click("#no");
   await stack.do("move_out", { coupon: stack.samples[1].coupon_number, since: "2021-06-01" });
   await told(line(1), /転出しています/);
@@ -41,8 +43,8 @@ async function reading() {
   await p.click("#no");
   const misread = line(2).replace(/1(?=\d$)|4(?=\d$)/, c => (c === "1" ? "4" : "1")); // 1 and 4 are taken for each other
   const other = misread === line(2) ? line(2).slice(0, -1) + { 1: "4", 4: "1", 8: "3", 3: "8", 5: "6", 6: "5", 0: "8", 9: "8", 7: "1", 2: "7" }[line(2).at(-1)] : misread;
-  await told(other, /読み違いでなければ、登録のある次の番号/);
-  await axe(p, "what it may have been");
+  await told(other, /登録のある似た番号です/);
+  await look(p, "18-misread");
   equal(sent, [], "nothing was sent for any of them");
   const choices = await p.locator(".warn button").allInnerTexts();
   const right = choices.find(c => c.replaceAll("-", "") === line(2));
@@ -59,13 +61,13 @@ async function beforeTheShot() {
   await p.check("#pre_shot");
   await p.click("button.main");
   await p.getByRole("button", { name: "接種前の確認" }).click();
-  await axe(p, "before the shot");
+  await look(p, "22-before-the-shot");
   await type(line(0, 2));
   ok(await until(async () => /これまで\s*1回[\s\S]*次は\s*2回目[\s\S]*次の接種ができる日\s*\d+年\d+月\d+日以降/.test(await p.innerText(".result"))),
     "doses so far, the next one and its first day", await p.innerText(".result"));
   ok(/間隔が足りません/.test(await p.innerText(".result")), "and that today is too soon");
   ok(!/登録する/.test(await p.innerText("main")), "nothing is recorded here");
-  await axe(p, "doses so far");
+  await look(p, "23-doses-so-far");
   await type(line(0));
   ok(await until(async () => /この接種券は1回目のものです。次は2回目です/.test(await p.innerText(".result"))), "a coupon of another turn is said to be one");
   await type(line(3));
@@ -114,8 +116,7 @@ async function newVersion() {
   ok(!/新版/.test(await p.innerText("header")), "a new version is told, and not switched to");
   ok(/送り終えると切り替えられます/.test(await p.innerText(".notices")) && await p.getByRole("button", { name: "新しい版に切り替える" }).isDisabled(),
     "not before what waits is sent");
-  await axe(p, "a new version");
-  if (process.env.VRS_SCREENS) await p.screenshot({ path: path.join(process.env.VRS_SCREENS, "20-new-version.png"), fullPage: true });
+  await look(p, "20-new-version");
   await tablet.logIn("site-1");
   ok(await until(async () => (await tablet.unsent()) === 0), "sent after the log-in");
   await p.reload();
@@ -151,8 +152,7 @@ async function clock() {
   await tablet.logIn("site-1");
   await p.waitForSelector("#product");
   equal(await p.inputValue("#vaccinated_on"), today, "the day of the shot is the server's");
-  await axe(p, "a wrong clock");
-  if (process.env.VRS_SCREENS) await p.screenshot({ path: path.join(process.env.VRS_SCREENS, "19-clock.png"), fullPage: true });
+  await look(p, "19-clock");
   await tablet.setUp();
   ok(/時計が約26時間進んで/.test(await p.innerText(".notices")), "and stays said while reading");
 }

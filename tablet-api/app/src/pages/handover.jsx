@@ -21,7 +21,7 @@ export function Export() {
     <>
       <p>未送信の記録を、封印したままファイルに書き出します。別の端末の「ファイルから受け取る」で送れます。ファイルの中身は、どの端末でも開けません。
         この端末に残る記録と両方が届いても、二重には登録されません。</p>
-      <button disabled={count === 0} onClick={async () => download(await exported(), s.app?.terminal)}>未送信 {count} 件をファイルに書き出す</button>
+      <button disabled={count === 0} onClick={async () => download(await exported(), s.app?.terminal)}>未送信・要対応の {count} 件をファイルに書き出す</button>
     </>
   );
 }

@@ -90,7 +90,7 @@ function Attention({ row }) {
   return (
     <div class="card red">
       <p>{time(row.at)}　<span class="digits">{numberOf(row) || "番号は封印済み"}</span>　読み取り: {row.staff || "—"}</p>
-      <p class="problem">{row.problem.detail}（{row.problem.code}）</p>
+      <p class="problem">{row.problem.detail}{/^[A-Z]\d+$/.test(row.problem.code) && `（${row.problem.code}）`}</p>
       {s.session !== "open" && <p>直したり取り下げたりするには、ログインしてください。</p>}
       {s.session === "open" && (
         <>

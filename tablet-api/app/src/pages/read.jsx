@@ -7,7 +7,7 @@ import { offlineWords } from "../filter-load.js";
 import { add, asksAgain, isOwn, note, stopped } from "../outbox.js";
 import { Digits, Mark } from "../parts.jsx";
 import { japanese, state, useApp } from "../state.js";
-import { Clash, Manual, Picture, useCamera } from "./reader.jsx";
+import { Clash, Manual, Picture, ignoreScanner, useCamera } from "./reader.jsx";
 
 export function Read() {
   const s = useApp();
@@ -112,11 +112,17 @@ function Sitting() {
 }
 
 function Confirm({ read, onYes, onNo, onPick }) {
-  const yes = useRef(null);
-  useEffect(() => { (read.again ? document.getElementById("no") : yes.current)?.focus(); }, [read.digits]);
+  const yes = useRef(null), no = useRef(null);
+  const doubtful = read.again || read.warnings.length > 0;
+  const [next, setNext] = useState(false); // a scanner typed the next one
+  useEffect(() => { (doubtful ? no : yes).current?.focus(); }, [read.digits, doubtful]); // Enter alone is the safe answer
+  useEffect(() => ignoreScanner(() => {
+    tone(false);
+    setNext(true);
+  }), []);
   const other = state.app?.municipality_code && read.digits.slice(2, 8) !== state.app.municipality_code;
   return (
-    <div class={read.again || read.warnings.length ? "card amber" : "card ask"}>
+    <div class={doubtful ? "card amber" : "card ask"}>
       <h2>{isNotGiven(read.digits) ? "予診のみ（接種なし）として登録しますか" : `${read.digits[1]}回目の接種として登録しますか`}</h2>
       <p><Digits digits={read.digits} big /></p>
       <p>券面の番号と同じか確かめてください。{other && "この会場とは別の自治体の接種券です。"}</p>
@@ -125,13 +131,14 @@ function Confirm({ read, onYes, onNo, onPick }) {
       {read.note && <p class="help">{read.note}</p>}
       {read.candidates?.length > 0 && (
         <div class="warn">
-          <p>読み違いでなければ、登録のある次の番号かもしれません。券面と同じものがあれば選んでください。</p>
+          <p>登録のある似た番号です。券面と同じものがあれば選んでください。</p>
           <p class="buttons">{read.candidates.map(c => <button key={c} class="digits" onClick={() => onPick(c)}>{dashed(c)}</button>)}</p>
         </div>
       )}
+      {next && <p class="problem" role="alert">先にこの接種券の「登録する」か「登録しない」を選び、次の接種券はもう一度読み取ってください。</p>}
       <div class="buttons">
-        <button class="main" id="yes" ref={yes} onClick={onYes}>{read.again ? "それでも登録する" : "登録する"}</button>
-        <button id="no" onClick={onNo}>登録しない</button>
+        <button class="main" id="yes" ref={yes} onClick={onYes}>{doubtful ? "それでも登録する" : "登録する"}</button>
+        <button id="no" ref={no} onClick={onNo}>登録しない</button>
       </div>
     </div>
   );

@@ -57,6 +57,23 @@ export function Clash({ numbers, done }) {
   );
 }
 
+/** While a question is open: a scanner's Enter behind its digits must not answer it.  → an end */
+export function ignoreScanner(told) {
+  let digits = [];
+  function key(e) {
+    if (/^[0-9a-d]$/i.test(e.key)) digits = [...digits.slice(-17), e.timeStamp];
+    const burst = digits.length > 8 && (e.timeStamp - digits[0]) / digits.length < SCANNER_MS;
+    if (e.key !== "Enter") return;
+    digits = [];
+    if (!burst) return;
+    e.preventDefault();
+    e.stopPropagation();
+    told();
+  }
+  document.addEventListener("keydown", key, true);
+  return () => document.removeEventListener("keydown", key, true);
+}
+
 export function Manual({ inputRef, onRead, off }) {
   const [value, setValue] = useState("");
   const [problem, setProblem] = useState(null);
