@@ -13,6 +13,9 @@
 
 enum { SYNC_MS = 1000, GROWN_BYTES = 16 << 20, UNWRITTEN_MAX = 4 << 20 };
 
+/* Ends what was written and synced as a whole: what a power loss tore stands behind it. */
+static const char whole[] = "whole";
+
 struct signed_tree {
     char epoch[40];
     uint64_t size;
@@ -161,6 +164,7 @@ static enum vrs_err compact(struct heads *h) {
     for (size_t i = 0; i < h->count; i++)
         for (size_t k = 0; k < h->towns[i].epochs; k++)
             put_line(&all, h->towns[i].municipality, &h->towns[i].epoch[k]);
+    (void)buffer_printf(&all, "%s\n", whole);
     int fd = open(h->fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool ok = fd >= 0 && !all.failed && write_all(fd, all.data, all.len, 0) && fsync(fd) == 0 &&
               rename(h->fresh, h->path) == 0 && sync_dir(h);
@@ -232,15 +236,16 @@ static bool read_line(char *line, struct log_signed_head *out) {
            crypto_unhex(root, out->root.bytes, sizeof out->root.bytes);
 }
 
-/* A power loss leaves zeros where a file had grown and its bytes were not on the disk yet: such a
- * line, and a last one without its end, are left out.  They were not synced, so nothing that must
- * be remembered stands in them. */
+/* A power loss leaves zeros where a file had grown and its bytes were not on the disk yet, or what
+ * some other file had there: such a line, and a last one without its end, are left out.  They were
+ * not synced, so nothing that must be remembered stands in them. */
 static enum vrs_err read_file(struct heads *h, struct vrs_fault *fault) {
     char *line = NULL;
     size_t cap = 0, n = 0;
     ssize_t len;
     const char *why = "malformed";
     enum vrs_err e = VRS_OK;
+    bool appended = false;
     FILE *f = fopen(h->path, "re");
     if (f == NULL)
         return errno == ENOENT ? VRS_OK : err_fail(fault, ERR_IO, "open %s", h->path);
@@ -253,7 +258,15 @@ static enum vrs_err read_file(struct heads *h, struct vrs_fault *fault) {
             continue;
         }
         line[len - 1] = '\0';
-        e = read_line(line, &head) ? take(h, &head, &changed, &why) : ERR_CORRUPT;
+        if (!appended && strcmp(line, whole) == 0) {
+            appended = true;
+        } else if (read_line(line, &head)) {
+            e = take(h, &head, &changed, &why);
+        } else if (appended) {
+            log_event(LOG_WARN, "signer.line_cut_off", LF_INT("line", n));
+        } else {
+            e = ERR_CORRUPT;
+        }
     }
     free(line);
     (void)fclose(f);

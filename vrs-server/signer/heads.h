@@ -3,8 +3,9 @@
  * other never both get its signature.
  *
  * The file is appended once a round, before the answers; synced at most every second and at exit;
- * written anew at start and when it has grown.  A line that a crash cut off, or of which a
- * power loss left zeros, is left out. */
+ * written anew, whole and synced, at start and when it has grown, with the line "whole" behind it.
+ * A line that a crash cut off, or of which a power loss left zeros, is left out; behind "whole"
+ * any that is none: what stood there was not synced.  Above it every line must be right. */
 #ifndef VRS_SERVER_SIGNER_HEADS_H
 #define VRS_SERVER_SIGNER_HEADS_H
 
