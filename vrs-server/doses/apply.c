@@ -7,13 +7,16 @@
 #include "lib/clock.h"
 #include "lib/metric.h"
 #include "lib/text.h"
+#include "partitions/exchange.h"
 #include "vrs-server/server.h"
 
 /* Invariants:
  *  A1  at most one claim of a turn (coupon, dose number) is in force; the rest are marked.
  *  A2  a receipt has one claim; applying it again changes nothing and answers the same.
  *  A3  what is applied leaves its log entry, its counts and its outcome in the same transaction.
- *  A4  the entry of a reading commits to what its receipt is told; the claim names that entry. */
+ *  A4  the entry of a reading commits to what its receipt is told; the claim names that entry.
+ *  A5  a cancellation takes effect once: offered again, it finds its own outcome, though the dose may
+ *      have been read and reinstated meanwhile. */
 
 enum { MAX_PRIOR = 64 };
 
@@ -410,13 +413,65 @@ static bool may_cancel(const struct claim *c, const struct line_cancel *cancel,
            clock_date_jst(c->registered_ms).days == clock_date_jst(received_ms).days;
 }
 
+enum { CANCEL_KEY_BYTES = 8 + 2 * LINE_RECEIPT_BYTES, CANCEL_KEPT_BYTES = 64 };
+
+static void cancel_key(const uint8_t receipt[LINE_RECEIPT_BYTES], char key[CANCEL_KEY_BYTES]) {
+    (void)snprintf(key, CANCEL_KEY_BYTES, "cancel ");
+    crypto_hex(receipt, LINE_RECEIPT_BYTES, key + strlen(key));
+}
+
+/* A5: "dose id, or -" " " "its log entry, 0 none"; the outcome is the status. */
+static enum vrs_err cancel_keep(struct partition *p, const struct line_result *r, uint64_t entry) {
+    char key[CANCEL_KEY_BYTES], kept[CANCEL_KEPT_BYTES];
+    cancel_key(r->receipt, key);
+    (void)snprintf(kept, sizeof kept, "%s %llu", r->dose_id[0] != '\0' ? r->dose_id : "-",
+                   (unsigned long long)entry);
+    return idempotency_keep(p, key, "", 0, (int)r->outcome, kept, strlen(kept));
+}
+
+/* `c` is the claim as it is now: what its entry says of the dose has not changed. */
+static enum vrs_err cancel_again(struct partition *p, const struct claim *c,
+                                 const struct idempotent *first, struct line_result *result,
+                                 struct apply_proof *proof) {
+    char kept[CANCEL_KEPT_BYTES] = "";
+    result->outcome = (enum line_outcome)first->status;
+    if (first->answer.len < sizeof kept && first->answer.len > 0)
+        memcpy(kept, first->answer.data, first->answer.len);
+    char *entry = strchr(kept, ' ');
+    if (entry == NULL) /* erased with its dose */
+        return VRS_OK;
+    *entry++ = '\0';
+    if (strcmp(kept, "-") != 0)
+        (void)snprintf(result->dose_id, sizeof result->dose_id, "%.32s", kept);
+    uint64_t seq = strtoull(entry, NULL, 10);
+    if (seq == 0 || c->version == 0)
+        return VRS_OK;
+    commit_to(c, result, &proof->commitment);
+    enum vrs_err e = access_log_one(p, seq, see_entry, proof);
+    return e == ERR_NOT_FOUND ? VRS_OK : e;
+}
+
+static enum vrs_err cancel_before(struct partition *p, const struct claim *c,
+                                  struct line_result *result, struct apply_proof *proof,
+                                  bool *seen) {
+    char key[CANCEL_KEY_BYTES];
+    struct idempotent first = {0};
+    cancel_key(result->receipt, key);
+    buffer_init(&first.answer, CANCEL_KEPT_BYTES);
+    enum vrs_err e = idempotency_look(p, key, "", 0, seen, &first);
+    if (e == VRS_OK && *seen)
+        e = cancel_again(p, c, &first, result, proof);
+    buffer_fini(&first.answer);
+    return e;
+}
+
 enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct line_cancel *cancel,
                           int64_t received_ms, const uint8_t receipt[LINE_RECEIPT_BYTES],
                           struct tally_batch *tally, struct line_result *result,
                           struct apply_proof *proof) {
     (void)s;
     struct claim c;
-    bool told = true;
+    bool told = true, seen = false;
     memset(proof, 0, sizeof *proof);
     struct person holder;
     memset(&holder, 0, sizeof holder);
@@ -429,11 +484,16 @@ enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct li
     else if (e != VRS_OK)
         return e;
     bool found = e == VRS_OK;
+    e = cancel_before(p, &c, result, proof, &seen);
+    if (e != VRS_OK || seen) {
+        secret_wipe(&c, sizeof c);
+        return e;
+    }
     if (found)
         record_id_format(&c.id, result->dose_id);
     if (found && c.state == CLAIM_CANCELLED && c.cancelled_by_terminal &&
         may_cancel(&c, cancel, received_ms)) {
-        result->outcome = LINE_CANCELLED; /* delivered again: done already, logged already */
+        result->outcome = LINE_CANCELLED; /* by another request: done already, logged already */
         secret_wipe(&c, sizeof c);
         return VRS_OK;
     }
@@ -464,6 +524,8 @@ enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct li
     }
     if (e == VRS_OK && cancels)
         e = claim_update(p, &c);
+    if (e == VRS_OK)
+        e = cancel_keep(p, result, cancels && told ? proof->place.entry : 0);
     if (e == VRS_OK)
         metric_add(&outcomes[result->outcome], 1);
     person_wipe(&holder);
