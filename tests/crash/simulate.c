@@ -2,8 +2,9 @@
 // needs: tests/sim/town.c tests/sim/inside.c tests/sim/outside.c tests/sim/day.c tests/sim/truth.c
 // needs: tests/sim/power_cut.c tests/sim/nth_failure.c tests/sim/states.c
 // needs: tablet-api/inbox.c tablet-api/inbox_db.c tablet-api/line.c tablet-api/line_in.c
-// needs: vrs-server/doses/apply.c vrs-server/doses/rules.c vrs-server/doses/line_out.c
-// needs: vrs-server/doses/line_outcomes.c vrs-server/doses/prove.c vrs-server/log/act.c
+// needs: vrs-server/doses/apply.c vrs-server/doses/told.c vrs-server/doses/cancel.c
+// needs: vrs-server/doses/rules.c vrs-server/doses/line_out.c vrs-server/doses/line_outcomes.c
+// needs: vrs-server/doses/prove.c vrs-server/log/act.c
 // needs: vrs-server/keeping/tombstone.c vrs-server/keeping/sweep.c vrs-server/signer/heads.c
 // needs: vrs-server/number/area.c vrs-server/number/copy.c vrs-server/number/rotate.c
 // needs: vrs-server/number/carry.c vrs-server/number/access.c vrs-server/number/message.c
