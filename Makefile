@@ -82,7 +82,7 @@ vrs-load_LIB := $(PARTITIONS) $(OCR) $(VRS)
 PROGRAMS := $(foreach p,tablet-api vrs-server vrsctl vrs-number vrs-signer vrs-verify ocr-ingest ocr-scan vrs-load,\
   $(if $(filter %/main.c,$($(p)_SRC)),$(p)))
 
-# One program each. Their first fifteen lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects
+# One program each. Their first twenty lines may hold `// needs: some/file.c -Wl,--wrap=fsync`: objects
 # of programs, and linker flags, that they are linked with besides the libraries.
 UNIT_SRC := $(call src,tests/unit/test_*.c)
 FUZZ_SRC := $(call src,tests/fuzz/fuzz_*.c)
@@ -90,7 +90,7 @@ TOOL_SRC := $(call src,tests/bench/*.c tests/crash/*.c)
 # Not in libtest.a: disk_calls.c stands in for the C library's calls in those that name it.
 SIM_SRC := $(call src,tests/sim/*.c)
 READER_TOOL_SRC := tests/ocr/measure.c tests/ocr/train.c
-NEEDS := $(shell awk 'FNR <= 15 && /^\/\/ needs:/ {for (i = 3; i <= NF; i++) print FILENAME ":" $$i}' \
+NEEDS := $(shell awk 'FNR <= 20 && /^\/\/ needs:/ {for (i = 3; i <= NF; i++) print FILENAME ":" $$i}' \
   /dev/null $(UNIT_SRC) $(FUZZ_SRC) $(TOOL_SRC) $(READER_TOOL_SRC))
 needs = $(patsubst $(1):%,%,$(filter $(1):%,$(NEEDS)))
 

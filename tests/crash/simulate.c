@@ -1,16 +1,18 @@
 // needs: tests/sim/disk.c tests/sim/disk_calls.c tests/sim/machine.c tests/sim/line.c
 // needs: tests/sim/town.c tests/sim/inside.c tests/sim/outside.c tests/sim/day.c tests/sim/truth.c
-// needs: tests/sim/power_cut.c tests/sim/nth_failure.c tests/sim/states.c
+// needs: tests/sim/power_cut.c tests/sim/nth_failure.c tests/sim/states.c tests/sim/clerk.c
 // needs: tablet-api/inbox.c tablet-api/inbox_db.c tablet-api/line.c tablet-api/line_in.c
 // needs: vrs-server/doses/apply.c vrs-server/doses/told.c vrs-server/doses/cancel.c
 // needs: vrs-server/doses/rules.c vrs-server/doses/line_out.c vrs-server/doses/line_outcomes.c
-// needs: vrs-server/doses/prove.c vrs-server/log/act.c
+// needs: vrs-server/doses/prove.c vrs-server/log/act.c vrs-server/request.c
+// needs: vrs-server/inquiries/inquiries.c vrs-server/inquiries/inquiry_flow.c
+// needs: vrs-server/inquiries/permit.c
 // needs: vrs-server/keeping/tombstone.c vrs-server/keeping/sweep.c vrs-server/signer/heads.c
 // needs: vrs-server/number/area.c vrs-server/number/copy.c vrs-server/number/rotate.c
 // needs: vrs-server/number/carry.c vrs-server/number/access.c vrs-server/number/message.c
 // needs: -Wl,--wrap=sqlite_setup_connection -Wl,--wrap=inbox_db_by_key
 // needs: -Wl,--wrap=inbox_db_settle -Wl,--wrap=claims_of_turn -Wl,--wrap=idempotency_look
-// needs: -Wl,--wrap=idempotency_keep
+// needs: -Wl,--wrap=idempotency_keep -Wl,--wrap=permit_use
 /* Simulated days of a town (tests/sim/README.md), one a seed:
  *
  *   simulate KIND FIRST COUNT [MISTAKE]   seeds FIRST … FIRST + COUNT - 1
@@ -27,8 +29,9 @@
 #include "lib/sqlite_setup.h"
 #include "partitions/claim.h"
 #include "partitions/exchange.h"
-#include "tests/sim/day.h"
+#include "tests/sim/clerk.h"
 #include "tests/sim/runs.h"
+#include "vrs-server/inquiries/permit.h"
 
 static const struct kind {
     const char *name;
@@ -42,7 +45,7 @@ static const struct kind {
 
 static struct {
     const char *pragma; /* after the discipline was set and read back */
-    bool any_body, forget_outcomes, no_turns, cancel_again;
+    bool any_body, forget_outcomes, no_turns, do_again, no_permits;
 } planted;
 
 /* NOLINTBEGIN: the linker's names */
@@ -84,16 +87,20 @@ WRAP(enum vrs_err, claims_of_turn, struct partition *p, const struct coupon *c, 
 WRAP(enum vrs_err, idempotency_look, struct partition *p, const char *key, const void *body,
      size_t len, bool *seen, struct idempotent *out) {
     enum vrs_err e = __real_idempotency_look(p, key, body, len, seen, out);
-    if (planted.cancel_again)
+    if (planted.do_again)
         *seen = false;
     return e;
 }
 
 WRAP(enum vrs_err, idempotency_keep, struct partition *p, const char *key, const void *body,
      size_t len, int status, const void *answer, size_t answer_len) {
-    return planted.cancel_again
+    return planted.do_again
                ? VRS_OK
                : __real_idempotency_keep(p, key, body, len, status, answer, answer_len);
+}
+WRAP(enum vrs_err, permit_use, struct permits *p, const uint8_t *id, const struct permit_terms *t,
+     int64_t now_ms) {
+    return planted.no_permits ? VRS_OK : __real_permit_use(p, id, t, now_ms);
 }
 /* NOLINTEND */
 
@@ -119,7 +126,8 @@ static bool mistake(const char *name) {
                     {"a key stands for any body", NULL, &planted.any_body},
                     {"outcomes are forgotten", NULL, &planted.forget_outcomes},
                     {"a turn is not looked up", NULL, &planted.no_turns},
-                    {"a cancellation is done again", NULL, &planted.cancel_again}};
+                    {"a request is done again", NULL, &planted.do_again},
+                    {"nobody looks at the permit", NULL, &planted.no_permits}};
     for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
         if (strcmp(mistakes[i].name, name) != 0)
             continue;
@@ -145,7 +153,11 @@ static void show_totals(void) {
                   {"cancelled", day_totals.cancelled},
                   {"residents", day_totals.residents},
                   {"power losses", town.losses},
-                  {"kills", town.kills}};
+                  {"kills", town.kills},
+                  {"inquiries", clerk_totals.asked},
+                  {"match", clerk_totals.match},
+                  {"no match", clerk_totals.no_match},
+                  {"aborted", clerk_totals.aborted}};
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
         (void)printf("%s%s %llu", i == 0 ? "" : ", ", totals[i].name,
                      (unsigned long long)totals[i].n);

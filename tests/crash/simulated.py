@@ -26,7 +26,8 @@ def main():
     caught("failure", "a failed sync is taken for one", 1)
     for mistake, within in (("a key stands for any body", 20), ("outcomes are forgotten", 300),
                             ("a turn is not looked up", 50),
-                            ("a cancellation is done again", 1000)):
+                            ("a request is done again", 50),
+                            ("nobody looks at the permit", 20)):
         caught("states", mistake, within)
     seeds("power", SEED, some(10000), "D3 after a power loss every answer stands, once, everywhere",
           JOBS)

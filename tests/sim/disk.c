@@ -663,6 +663,17 @@ size_t disk_open_files(void) {
     return open;
 }
 
+static bool holds(const struct bytes *b, const void *bytes, size_t n) {
+    return b->len > 0 && memmem(b->p, b->len, bytes, n) != NULL;
+}
+
+bool disk_holds(const void *bytes, size_t n) {
+    for (unsigned i = 0; i < disk.node_count; i++)
+        if (holds(&disk.nodes[i].view, bytes, n) || holds(&disk.nodes[i].stable, bytes, n))
+            return true;
+    return false;
+}
+
 /* ---- beginning */
 
 static void clear(uint64_t seed) {

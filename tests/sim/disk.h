@@ -77,5 +77,7 @@ struct disk_lies {
 extern struct disk_lies disk_lies;
 
 size_t disk_open_files(void);
+/* Whether these bytes stand in any file, as it is read or as it would be after a power loss. */
+bool disk_holds(const void *bytes, size_t n);
 
 #endif

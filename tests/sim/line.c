@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "lib/client.h"
-#include "lib/http.h"
 #include "tablet-api/line_in.h"
+#include "tests/sim/http.h"
 
 enum { POSTS = 32, LATE = 16 };
 
@@ -25,13 +25,6 @@ struct post {
 
 struct client {
     int unused;
-};
-
-struct http_request {
-    struct post *post; /* NULL: the answer goes nowhere */
-    struct tablet *tablet;
-    uint8_t *body;
-    size_t len;
 };
 
 struct tablet *machine_door;
@@ -132,7 +125,7 @@ static void lose(struct post *p, bool sent) {
 /* ---- the door's end */
 
 void *http_arg(const struct http_request *rq) {
-    return rq->tablet;
+    return rq->arg;
 }
 
 const void *http_body(const struct http_request *rq, size_t *len) {
@@ -140,8 +133,11 @@ const void *http_body(const struct http_request *rq, size_t *len) {
     return rq->body;
 }
 
-static void answer(struct http_request *rq, int status, const void *body, size_t len) {
+static void answer(struct http_request *rq, int status, enum vrs_err e, const void *body,
+                   size_t len) {
     struct post *p = rq->post;
+    if (rq->answered != NULL)
+        rq->answered(rq, e, body, len);
     if (p != NULL) {
         p->rq = NULL;
         p->status = status;
@@ -152,6 +148,7 @@ static void answer(struct http_request *rq, int status, const void *body, size_t
         p->state = ANSWERED;
         p->late = chance(faults.late) ? 1 + (unsigned)chance_below(&machine_chance, LATE) : 0;
     }
+    arena_close(&rq->arena);
     free(rq->body);
     free(rq);
 }
@@ -159,13 +156,13 @@ static void answer(struct http_request *rq, int status, const void *body, size_t
 void http_reply(struct http_request *rq, int status, const char *content_type, const void *body,
                 size_t len) {
     (void)content_type;
-    answer(rq, status, body, len);
+    answer(rq, status, VRS_OK, body, len);
 }
 
 void http_problem(struct http_request *rq, enum vrs_err e, const char *detail_ja,
                   const struct json_t *extra) {
     (void)detail_ja, (void)extra;
-    answer(rq, err_status(e), NULL, 0);
+    answer(rq, err_status(e), e, NULL, 0);
 }
 
 void http_problem_fault(struct http_request *rq, const struct vrs_fault *fault) {
@@ -184,7 +181,7 @@ static void arrive(struct post *p) {
         lose(p, false);
         return;
     }
-    *rq = (struct http_request){.post = p, .tablet = machine_door, .body = p->body, .len = p->len};
+    *rq = (struct http_request){.post = p, .arg = machine_door, .body = p->body, .len = p->len};
     p->body = NULL;
     p->rq = rq;
     p->state = AT_DOOR;

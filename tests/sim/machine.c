@@ -153,11 +153,17 @@ void worker_close(struct worker **wp) {
 struct event {
     event_callback_fn call;
     void *arg;
-    bool armed;
+    bool armed, outside;
     struct event *next;
 };
 
 static struct event *timers;
+bool machine_outside;
+
+void machine_drop_timers(bool outside) {
+    for (struct event *e = timers; e != NULL; e = e->next)
+        e->armed = e->armed && e->outside != outside;
+}
 
 struct event *event_new(struct event_base *base, evutil_socket_t fd, short what,
                         event_callback_fn call, void *arg) {
@@ -167,6 +173,7 @@ struct event *event_new(struct event_base *base, evutil_socket_t fd, short what,
         return NULL;
     e->call = call;
     e->arg = arg;
+    e->outside = machine_outside;
     e->next = timers;
     timers = e;
     return e;

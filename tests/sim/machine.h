@@ -27,7 +27,11 @@ void machine_calm(void);
 void machine_advance_ms(int64_t ms);
 int64_t machine_now_ms(void);
 
-struct http_request;
+/* Timers that are made belong to tablet-api; else to vrs-server. */
+extern bool machine_outside;
+/* A process died: its timers never fire. */
+void machine_drop_timers(bool outside);
+
 struct tablet;
 /* The door of the line (tablet.c); NULL: nobody listens. */
 extern struct tablet *machine_door;

@@ -7,12 +7,14 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "partitions/exchange.h"
 #include "partitions/person.h"
 #include "tablet-api/line_in.h"
 #include "tests/sim/line.h"
 #include "vrs-server/doses/apply.h"
 #include "vrs-server/doses/line_out.h"
 #include "vrs-server/doses/prove.h"
+#include "vrs-server/inquiries/permit.h"
 
 struct town town;
 
@@ -48,8 +50,10 @@ static enum vrs_err start_tablet(void) {
         e = inbox_seal_to(town.tablet.inbox, pub);
     if (e == VRS_OK)
         e = inbox_start(town.tablet.inbox, NULL);
+    machine_outside = true;
     if (e == VRS_OK)
         e = line_door_open(&town.tablet, &town.tablet.line);
+    machine_outside = false;
     if (e == VRS_OK)
         machine_door = &town.tablet;
     return e;
@@ -62,6 +66,13 @@ static void stop_tablet(void) {
     line_door_close(&town.tablet.line);
 }
 
+/* As main.c's, without erasures. */
+static enum vrs_err opened(struct partition *p, void *arg) {
+    uint64_t aborted;
+    (void)arg;
+    return inquiries_abort_open(p, INT64_MAX, &aborted);
+}
+
 static enum vrs_err start_server(void) {
     struct server *s = &town.server;
     const struct pool_options o = {.engine = &store_sqlite,
@@ -69,6 +80,7 @@ static enum vrs_err start_server(void) {
                                    .workers = 1,
                                    .max_open = 8,
                                    .max_queued = 1000,
+                                   .opened = opened,
                                    .committed = prove_committed,
                                    .arg = s};
     s->config.pull_max = 100;
@@ -78,6 +90,8 @@ static enum vrs_err start_server(void) {
     enum vrs_err e = keyring_open(DISK_ROOT "/server/keys", &keks, "",
                                   1U << KEY_RECORDS | 1U << KEY_LOG, &s->keys, &town.fault);
     with_keys.keys = s->keys;
+    if (e == VRS_OK && (s->permits = permits_open()) == NULL)
+        e = ERR_MEMORY;
     if (e == VRS_OK)
         e = pool_open(NULL, &with_keys, &s->pool, &town.fault);
     if (e == VRS_OK)
@@ -90,6 +104,8 @@ static void stop_server(void) {
     line_out_close(&s->line);
     pool_close(&s->pool);
     keyring_close(&s->keys);
+    permits_close(&s->permits);
+    machine_drop_timers(false);
 }
 
 static enum vrs_err start_number(void) {
@@ -123,6 +139,7 @@ static const struct {
 
 enum vrs_err town_start(enum disk_part part) {
     disk_revive(part);
+    town.starts[part]++;
     town.fault = (struct vrs_fault){0};
     enum vrs_err e = part == DISK_SIGNER ? heads_open(DISK_ROOT "/signer", &town.heads, &town.fault)
                                          : processes[part].start();

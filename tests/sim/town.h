@@ -28,7 +28,7 @@ struct town {
     bool up[DISK_PARTS];
     struct secret_key line_key; /* the inbox's, private */
     struct vrs_fault fault;
-    uint64_t kills, losses;
+    uint64_t kills, losses, starts[DISK_PARTS];
 };
 extern struct town town;
 
