@@ -291,14 +291,15 @@ static void unsent_committed(struct pool_job *job, struct partition *p) {
     }
 }
 
-static bool is_pending(const struct line_outcomes *l, const struct line_result *r) {
+/* The same outcome, queued already; NULL: it is not. */
+static struct pending *pending_find(const struct line_outcomes *l, const struct line_result *r) {
     for (size_t i = 0; i < l->pending_count; i++) {
         if (memcmp(l->pending[i].result.receipt, r->receipt, LINE_RECEIPT_BYTES) == 0 &&
             l->pending[i].result.outcome == r->outcome &&
             (l->pending[i].result.proof_len > 0 || r->proof_len == 0))
-            return true;
+            return &l->pending[i];
     }
-    return false;
+    return NULL;
 }
 
 static void prove_soon(struct line_outcomes *l) {
@@ -342,8 +343,13 @@ static void unsent_done(struct pool_job *job) {
     for (size_t i = 0; looked && i < u->count; i++) {
         const struct line_result *r = &u->result[i];
         bool lacks = r->proof_len == 0 && u->of[i].place.entry != 0;
-        if (!(lacks && u->for_proofs) && !is_pending(l, r))
+        struct pending *queued = pending_find(l, r);
+        if (queued == NULL && !(lacks && u->for_proofs))
             (void)pending_add(l, r, lacks ? "" : job->municipality, u->version[i]);
+        else if (queued != NULL && !lacks) { /* its mark goes when that one is acknowledged */
+            memcpy(queued->municipality, job->municipality, sizeof queued->municipality);
+            queued->version = u->version[i];
+        }
     }
     if (u->for_proofs)
         l->proving = false;
