@@ -15,6 +15,7 @@ from profile_daemons import Profile  # noqa: E402
 
 BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("VRS_BUILD") or os.environ.get("BUILD") or "build"))
 
+WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"]  # before a command: ends when the bench does
 PROFILE = None  # a file: what perf says goes there
 
 
@@ -90,7 +91,7 @@ class Load:
 
     def __init__(self, argv, roots):
         self.roots = roots
-        self.process = subprocess.Popen([program("vrs-load"), *map(str, argv)], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*WITH_US, program("vrs-load"), *map(str, argv)], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
         self.said = []
         for line in self.process.stderr:

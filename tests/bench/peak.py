@@ -5,6 +5,7 @@ registered before.  Open loop at the pace that makes the day in three minutes; t
 batches of 100 on 8 connections, each spread over the nation, too."""
 import os
 import time
+import uuid
 
 import measure
 import nation
@@ -13,7 +14,7 @@ from stack import ORDER
 from stand import stack_with_towns
 
 DAY_S, SPREAD_PER_S = 180, 10000
-MEMORY_MB, READY_S = 300, 2.0
+MEMORY_MB, READY_S, RECORDED_S = 300, 2.0, 120
 TOWN, SAMPLE = 2000, 20000
 CONNECTIONS = 256
 MOST_S = 120  # the day ends here, however far it came
@@ -21,6 +22,22 @@ MOST_S = 120  # the day ends here, however far it came
 
 def roots(stack):
     return [p.pid for p in stack.processes.values()]
+
+
+def record_one(stack, tablet):
+    """A dose until it is recorded, as a tablet goes about it: the same key again while the answer is 5xx."""
+    with open(stack.generator.coupons_file) as f:
+        code, number = f.readline().split()
+    dose = {"ocr_line": f"29{code}{number}", "status": "given", "vaccinated_on": "2022-09-01", "product": "comirnaty",
+            "lot": "FF3620", "site": "負荷試験会場", "read_by": "ocr"}
+    key, end = str(uuid.uuid4()), time.monotonic() + RECORDED_S
+    while time.monotonic() < end:
+        r = tablet.post("/v1/doses", dose, key=key)
+        if r.status < 500 and (r.status not in (201, 202) or r.json["outcome"] != "pending"):
+            break
+        time.sleep(0.05)
+    if r.status not in (201, 202) or r.json["outcome"] == "pending":
+        raise RuntimeError(f"a dose after the start: {r}")
 
 
 def start_filled(report, stack):
@@ -31,14 +48,7 @@ def start_filled(report, stack):
     tablet = stack.tablet()
     report.check(tablet.get("/v1/vaccines").status == 200, "peak: a tablet is not served after a start")
     served = time.monotonic() - began
-    code, number = open(stack.generator.coupons_file).readline().split()
-    dose = {"ocr_line": f"29{code}{number}", "status": "given", "vaccinated_on": "2022-09-01", "product": "comirnaty",
-            "lot": "FF3620", "site": "負荷試験会場", "read_by": "ocr"}
-    r = tablet.post("/v1/doses", dose, key=True)
-    receipt = r.json["receipt_id"]
-    while r.json["outcome"] == "pending":
-        time.sleep(0.05)
-        r = tablet.get(f"/v1/receipts/{receipt}")
+    record_one(stack, tablet)
     recorded = time.monotonic() - began
     tablet.close()
     nation.wait_open(stack)
@@ -93,7 +103,8 @@ def measure_day(report, stack, gen, people, scale):
 def measure_files(report, stack):
     ready, served, recorded, warm = start_filled(report, stack)
     report.figure("peak", "start of 1,741 filled partitions to ready", ready, "s", most=READY_S,
-                  note=f"a tablet served after {served:.2f} s, a dose recorded after {recorded:.2f} s, all files open after {warm:.1f} s")
+                  note=f"a tablet served after {served:.2f} s, all files open after {warm:.1f} s")
+    report.figure("peak", "… until a dose is recorded", recorded, "s", most=READY_S)
     opened = metric(stack, "vrs_server", "vrs_partitions_open")
     each = {n: measure.pss_mb([stack.processes[n].pid]) for n in ORDER}
     report.figure("peak", "memory (PSS) with all partitions open", sum(each.values()), "MB", most=MEMORY_MB,

@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.request
 
-from measure import BUILD, ROOT, program
+from measure import BUILD, ROOT, WITH_US, program
 from ports import free_port
 
 SOURCE = os.path.join(ROOT, "tests", "bench", "peers")
@@ -61,7 +61,7 @@ class Peer:
 
     def spawn(self, argv, **more):
         log = open(os.path.join(self.home, "log"), "ab")
-        p = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **more)
+        p = subprocess.Popen(WITH_US + argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **more)
         log.close()
         self.processes.append(p)
         return p

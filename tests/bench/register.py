@@ -22,7 +22,7 @@ FIRST = 2000  # each town has these already, imported at the first start
 HUNDRED_THOUSAND, TEN_MILLION = 100000, 10000000
 PER_S, MEMORY_MB, OTHERS_P99_MS, GROWTH = 30000, 300, 20, 1.3
 LOOKUPS_PER_S = 200
-PILOT, IMPORT_S = 10000, 120  # a first small import tells how many can be had in so many seconds
+PILOT, IMPORT_S, LEAST = 10000, 60, 30000  # a first small import tells how many can be had in so many seconds
 
 
 class Memory(threading.Thread):
@@ -74,7 +74,7 @@ def do_import(stack, data):
 def measure_import(report, options, stack, home):
     took, _ = do_import(stack, csv_rows(BIG, FIRST, PILOT))
     possible = int(PILOT / sum(took) * IMPORT_S)
-    count = options.residents if options.long else min(options.residents, max(possible, HUNDRED_THOUSAND))
+    count = options.residents if options.long else min(options.residents, max(possible, LEAST))
     data = csv_rows(BIG, FIRST + PILOT, count)
     print(f"  {len(data) >> 20} MB of residents", flush=True)
     gen = stack.generator
