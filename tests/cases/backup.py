@@ -6,8 +6,10 @@ import csv
 import glob
 import hashlib
 import io
+import json
 import os
 import shutil
+import subprocess
 
 from case import (FUJISAWA, KAGOSHIMA, MINATO, access_log, dose_row, doses_of, equal, erase, find, ok, one,
                   personal_number, post_dose, problem, record, register, resident, run, stack_module, tag, until)
@@ -106,6 +108,39 @@ def empty_the_machine(stack, keep_first):
         stack.restart(name)
 
 
+def posted(tablet, coupon, turn, day="2021-07-01"):
+    """A reading and its receipt with the proof, as a terminal keeps them."""
+    line = residents.ocr_line(MINATO, coupon, turn)
+    receipt = post_dose(tablet, line, vaccinated_on=day)["receipt_id"]
+    final = until(lambda: (lambda a: a if a.get("proof") else None)(tablet.get(f"/v1/doses/{receipt}").json))
+    return {"ocr_line": line, "status": "given", "vaccinated_on": day, "product": "comirnaty", "lot": "FF3620", **final}
+
+
+def verifies(stack, what, *words):
+    done = subprocess.run([stack.program("vrs-verify"), what, *words, "--key", stack.log_keys], capture_output=True, text=True)
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def old_proofs(stack, approver, where, receipts):
+    """An outsider holds receipts from before the backup and from after it, which the restore lost and replayed."""
+    paths = []
+    for i, receipt in enumerate(receipts):
+        paths.append(stack.path(f"receipt-{i}.json"))
+        with open(paths[-1], "w") as f:
+            json.dump(receipt, f)
+    export = stack.path("export.ndjson")
+    with open(export, "wb") as f:
+        f.write(approver.get("/v1/access-log/export").body)
+    bad = [verifies(stack, "receipt", p)[1] for p in paths if not verifies(stack, "receipt", p)[0]]
+    ok(not bad, f"D8 {where}: {len(paths)} proofs from before hold (vrs-verify receipt)", "".join(bad))
+    good, said = verifies(stack, "log", export, *(w for p in paths for w in ("--checkpoint", p)))
+    ok(good, f"D8 {where}: the log of the new epoch stands for their heads, lost ones owned up to (vrs-verify log)", said)
+    with open(paths[-1], "w") as f:
+        json.dump(dict(receipts[-1], proof=dict(receipts[-1]["proof"], root="00" * 32)), f)
+    good, said = verifies(stack, "log", export, "--checkpoint", paths[-1])
+    ok(not good, f"D8 {where} control: a head with another root is not", said)
+
+
 def main(stack):
     c, approver = stack.staff(MINATO), stack.staff(MINATO, "minato-approver")
     reconciliation(c)
@@ -115,7 +150,8 @@ def main(stack):
     register(c, [resident(MINATO, "B-gone", "5970000001", 個人番号=number), resident(MINATO, "B-stay", "5970000002"),
                  resident(MINATO, "B-wait", "5970000003")])
     gone, stay, early = (one(c, addressee_number=a)["resident_id"] for a in ("B-gone", "B-stay", "B-wait"))
-    before = [post_dose(tablet, residents.ocr_line(MINATO, f"597000000{i}", 1))["receipt_id"] for i in (1, 2)]
+    kept = [posted(tablet, f"597000000{i}", 1) for i in (1, 2)]
+    before = [r["receipt_id"] for r in kept]
     waiting = post_dose(tablet, residents.ocr_line(MINATO, "5970000009", 1))["receipt_id"]
     answer = stack.command("backup", municipality_code=MINATO, name="first")
     equal((answer.get("copies"), answer.get("log_entries", 0) > 0), (2, True), "C129 the backup stands in two places, read back")
@@ -129,7 +165,8 @@ def main(stack):
     except stack_module.StackError as e:
         ok("conflict" in str(e), "the same name again is refused", e)
     # what comes after the backup
-    after = [post_dose(tablet, residents.ocr_line(MINATO, f"597000000{i}", 2), vaccinated_on="2021-08-01")["receipt_id"] for i in (1, 2)]
+    kept += [posted(tablet, f"597000000{i}", 2, "2021-08-01") for i in (1, 2)]
+    after = [r["receipt_id"] for r in kept[2:]]
     register(c, [resident(MINATO, "B-late", "5970000009")])  # its waiting dose finds it
     ok(until(lambda: tablet.get(f"/v1/doses/{waiting}").json["outcome"].startswith("recorded")), "a waiting dose found its coupon")
     late = one(c, addressee_number="B-late")["resident_id"]
@@ -162,6 +199,8 @@ def main(stack):
         ok(("log.epoch" in [a for a, _ in acts]) and ("erasure.again", 2) in acts, f"D8 {where}: the log says so in a new epoch", acts[-6:])
         verified = stack.command("log.verify", municipality_code=MINATO)
         ok(verified["ok"], f"D8 {where}: the log verifies across the restore", verified)
+        # The epoch's entry owns up to what this restore lost; the one that told of the restore before is lost, too.
+        old_proofs(stack, approver, where, kept if turn == 0 else kept[:2])
         again = post_dose(tablet, residents.ocr_line(MINATO, "5970000001", 3 + turn), vaccinated_on="2021-09-01")
         equal(again["outcome"], "waiting_for_coupon", f"{where}: a new reading of an erased coupon waits, as any")
         outcome = {r: tablet.get(f"/v1/doses/{r}").json["outcome"] for r in outcome}

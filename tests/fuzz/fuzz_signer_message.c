@@ -16,7 +16,7 @@ static void must(bool ok) {
 static void look(const struct signer_request *r) {
     struct buffer out, text;
     size_t len;
-    must(r->verb >= SIGNER_HEAD && r->verb <= SIGNER_STATUS);
+    must(r->verb >= SIGNER_HEAD && r->verb <= SIGNER_LAST);
     must(strlen(r->name) <= SIGNER_MAX_NAME && strlen(r->kind) <= SIGNER_MAX_KIND);
     must(r->days <= SIGNER_MAX_DAYS && r->begins_ms >= 0);
     if (r->verb == SIGNER_HEAD) {

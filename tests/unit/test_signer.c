@@ -252,6 +252,18 @@ static void test_a_kill_keeps_the_memory(void **state) {
     assert_int_equal(sign(MINATO, "1", 9, 1, NULL), VRS_OK);
 }
 
+static void test_the_last_head_is_told(void **state) {
+    (void)state;
+    struct log_signed_head last;
+    assert_int_equal(signer_last(client, MINATO, &last), ERR_NOT_FOUND);
+    assert_int_equal(sign(MINATO, "1", 7, 1, NULL), VRS_OK);
+    assert_int_equal(sign(MINATO, "b", 3, 1, NULL), VRS_OK);
+    assert_int_equal(signer_last(client, MINATO, &last), VRS_OK);
+    assert_string_equal(last.epoch, "b");
+    assert_int_equal(last.size, 3);
+    assert_int_equal(signer_last(client, KAGOSHIMA, &last), ERR_NOT_FOUND);
+}
+
 /* The file has grown, its bytes are not there: zeros up to the end, or up to a page that was
  * written. */
 static void test_a_power_loss_leaves_zeros(void **state) {
@@ -476,6 +488,7 @@ int main(void) {
         TEST(test_restart_keeps_the_memory),
         TEST(test_a_kill_keeps_the_memory),
         TEST(test_a_power_loss_leaves_zeros),
+        TEST(test_the_last_head_is_told),
         TEST(test_a_foreign_memory_refuses_the_start),
         TEST(test_many_heads_compact),
         TEST(test_rotation_keeps_old_keys),

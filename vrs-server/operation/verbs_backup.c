@@ -17,6 +17,7 @@
 #include "partitions/scrub.h"
 #include "vrs-server/keeping/tombstone.h"
 #include "vrs-server/operation/backup.h"
+#include "vrs-server/signer/signer.h"
 
 enum { PAGE = 500 };
 
@@ -277,6 +278,24 @@ static enum vrs_err prepare(struct restore *r) {
     return e;
 }
 
+/* The head that vrs-signer signed last, where it is beyond what is here (on an empty machine it is). */
+static void last_signed_head(struct restore *r) {
+    struct control_call *c = r->call;
+    struct log_signed_head last;
+    enum vrs_err e =
+        signer_last(c->server->signer[c->job.worker_index], c->job.municipality, &last);
+    if (e != VRS_OK && e != ERR_NOT_FOUND)
+        log_event(LOG_WARN, "restore.last_head_not_known",
+                  LF_STR("municipality", c->job.municipality), LF_ERR(e));
+    if (e != VRS_OK || (r->has_known && r->known.size >= last.size))
+        return;
+    memset(&r->known, 0, sizeof r->known);
+    (void)snprintf(r->known.epoch, sizeof r->known.epoch, "%s", last.epoch);
+    r->known.size = last.size;
+    r->known.root = last.root;
+    r->has_known = true;
+}
+
 /* The head that the log had here, if there still is one: the new epoch names it.  What was erased
  * here is told to the file once more: somebody may have taken it from there. */
 static void last_known_head(struct restore *r) {
@@ -342,8 +361,10 @@ static enum vrs_err restore_run(struct restore *r) {
         e = ERR_CONFLICT;
     if (e != VRS_OK)
         return e;
-    if (!r->incoming)
+    if (!r->incoming) {
         last_known_head(r);
+        last_signed_head(r);
+    }
     e = prepare(r);
     if (e == VRS_OK)
         e = take_place(r);

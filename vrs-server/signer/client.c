@@ -183,6 +183,17 @@ enum vrs_err signer_head(struct signer_client *c, struct log_signed_head *h) {
     return e;
 }
 
+enum vrs_err signer_last(struct signer_client *c, const char *municipality,
+                         struct log_signed_head *out) {
+    struct call call = {.head = out};
+    size_t mark;
+    memset(out, 0, sizeof *out);
+    struct buffer *b = begin(c, SIGNER_LAST, &mark);
+    wire_put_str(b, SIGNER_T_MUNICIPALITY, municipality);
+    enum vrs_err e = ask(c, mark, &call);
+    return e == VRS_OK && strcmp(out->municipality, municipality) != 0 ? ERR_PROTOCOL : e;
+}
+
 enum vrs_err signer_statement(struct signer_client *c, const char *kind, const void *text,
                               size_t len, char key_id[9],
                               uint8_t signature[CRYPTO_SIGNATURE_BYTES]) {

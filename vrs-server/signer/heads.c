@@ -129,6 +129,22 @@ enum vrs_err heads_take(struct heads *h, const struct log_signed_head *head, con
     return e;
 }
 
+bool heads_last(const struct heads *h, const char *municipality, struct log_signed_head *out) {
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < h->count; i++) {
+        const struct town *t = &h->towns[i];
+        if (strcmp(t->municipality, municipality) != 0 || t->epochs == 0)
+            continue;
+        const struct signed_tree *s = &t->epoch[t->epochs - 1];
+        memcpy(out->municipality, t->municipality, sizeof out->municipality);
+        (void)snprintf(out->epoch, sizeof out->epoch, "%s", s->epoch);
+        out->size = s->size;
+        out->root = s->root;
+        return true;
+    }
+    return false;
+}
+
 size_t heads_count(const struct heads *h) {
     return h->count;
 }

@@ -20,6 +20,8 @@ void heads_close(struct heads **h); /* syncs */
  * it contradicts what was signed: smaller, another root at the same size, an epoch left behind. */
 VRS_CHECK enum vrs_err heads_take(struct heads *h, const struct log_signed_head *head,
                                   const char **why);
+/* The last head that was taken for a municipality; false: none. */
+bool heads_last(const struct heads *h, const char *municipality, struct log_signed_head *out);
 /* Appends what was taken since; what could not be written is written with the next round. */
 VRS_CHECK enum vrs_err heads_write(struct heads *h);
 /* Syncs when it is time; answers the milliseconds until it will be, -1 when nothing waits. */

@@ -19,6 +19,7 @@ static const struct wire_shape shapes[] = {
                      BIT(SIGNER_T_MUNICIPALITY) | BIT(SIGNER_T_BEGINS_MS)},
     [SIGNER_KEYS] = {0, 0},
     [SIGNER_STATUS] = {0, 0},
+    [SIGNER_LAST] = {BIT(SIGNER_T_MUNICIPALITY), 0},
 };
 
 static bool take(const struct wire_field *f, void *arg) {
@@ -26,7 +27,7 @@ static bool take(const struct wire_field *f, void *arg) {
     uint64_t u;
     switch (f->tag) {
     case SIGNER_T_VERB:
-        if (!wire_u64(f, &u) || u < SIGNER_HEAD || u > SIGNER_STATUS)
+        if (!wire_u64(f, &u) || u < SIGNER_HEAD || u > SIGNER_LAST)
             return false;
         r->verb = (enum signer_verb)u;
         return true;

@@ -11,6 +11,7 @@ enum signer_verb {
     SIGNER_CERT,
     SIGNER_KEYS,
     SIGNER_STATUS,
+    SIGNER_LAST,
     SIGNER_ANSWER = 100
 };
 

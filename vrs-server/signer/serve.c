@@ -20,11 +20,28 @@ struct work {
 
 /* ---- one request */
 
-static enum vrs_err sign_head(struct work *w, struct signer_request *r) {
+/* The head of the request, signed, into its answer. */
+static enum vrs_err answer_head(struct work *w, struct signer_request *r) {
     struct log_signed_head *h = &r->head;
     const struct log_keys *keys = w->o->keys;
-    const char *why = "";
     struct buffer text;
+    h->signed_ms = clock_now_ms();
+    memcpy(h->key_id, keys->key[0].key_id, sizeof h->key_id);
+    buffer_init(&text, HEAD_TEXT_MAX);
+    proof_head_text(h, &text);
+    enum vrs_err e =
+        text.failed ? ERR_TOO_LARGE : log_keys_sign(keys, text.data, text.len, h->signature);
+    buffer_fini(&text);
+    size_t mark = wire_begin(&r->fields, SIGNER_T_HEAD);
+    proof_head_encode(h, &r->fields);
+    wire_end(&r->fields, mark);
+    w->heads++;
+    return e;
+}
+
+static enum vrs_err sign_head(struct work *w, struct signer_request *r) {
+    struct log_signed_head *h = &r->head;
+    const char *why = "";
     enum vrs_err e = heads_take(w->o->heads, h, &why);
     if (e == ERR_TAMPERED) {
         w->refused++;
@@ -34,19 +51,12 @@ static enum vrs_err sign_head(struct work *w, struct signer_request *r) {
                       LF_STR("epoch", h->epoch), LF_INT("size", h->size), LF_STR("why", why));
         }
     }
-    if (e != VRS_OK)
-        return e;
-    h->signed_ms = clock_now_ms();
-    memcpy(h->key_id, keys->key[0].key_id, sizeof h->key_id);
-    buffer_init(&text, HEAD_TEXT_MAX);
-    proof_head_text(h, &text);
-    e = text.failed ? ERR_TOO_LARGE : log_keys_sign(keys, text.data, text.len, h->signature);
-    buffer_fini(&text);
-    size_t mark = wire_begin(&r->fields, SIGNER_T_HEAD);
-    proof_head_encode(h, &r->fields);
-    wire_end(&r->fields, mark);
-    w->heads++;
-    return e;
+    return e == VRS_OK ? answer_head(w, r) : e;
+}
+
+/* Nothing new: it stands in the memory because it was signed. */
+static enum vrs_err last_head(struct work *w, struct signer_request *r) {
+    return heads_last(w->o->heads, r->municipality, &r->head) ? answer_head(w, r) : ERR_NOT_FOUND;
 }
 
 static enum vrs_err sign_statement(struct work *w, struct signer_request *r) {
@@ -157,6 +167,9 @@ static void run_round(void *requests, size_t n, const struct local_counts *count
             break;
         case SIGNER_CERT:
             r[i].err = issue(w, &r[i]);
+            break;
+        case SIGNER_LAST:
+            r[i].err = last_head(w, &r[i]);
             break;
         case SIGNER_KEYS:
             r[i].err = tell_keys(w, &r[i]);

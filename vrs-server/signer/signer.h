@@ -14,6 +14,8 @@
  *              only its key and the proof that it has the private half (P-256 or better).
  *   KEYS       → public keys (key_id, Ed25519), the newest first: old ones stay for checking
  *   STATUS     → key=value lines
+ *   LAST       municipality → the last head that it signed, signed again; ERR_NOT_FOUND.  A restore
+ *              onto an empty machine learns from it what the log had come to.
  *
  *   STATE/heads               last head of each municipality; appended, compacted at start
  *   KEYS/log-<n>.key          Ed25519, hex, 0600; the highest n signs.  KEYS/log-<n>.pub 0644
@@ -34,6 +36,8 @@ VRS_CHECK enum vrs_err signer_client_open(const char *socket_path, int64_t deadl
 void signer_client_close(struct signer_client **c);
 /* municipality, epoch, size and root of *h are given; the rest is filled. */
 VRS_CHECK enum vrs_err signer_head(struct signer_client *c, struct log_signed_head *h);
+VRS_CHECK enum vrs_err signer_last(struct signer_client *c, const char *municipality,
+                                   struct log_signed_head *out);
 VRS_CHECK enum vrs_err signer_statement(struct signer_client *c, const char *kind, const void *text,
                                         size_t len, char key_id[9],
                                         uint8_t signature[CRYPTO_SIGNATURE_BYTES]);
