@@ -14,6 +14,7 @@ import struct
 import subprocess
 
 from case import (FUJISAWA, MINATO, doses_of, equal, inquiry, ok, one, post_dose, run, skip)
+from memory import memory_of
 
 UID = {"vrs-number": 63001, "vrs-server": 63002, "tablet-api": 63003, "vrs-signer": 63004}
 EPERM, EACCES, EBADF = 1, 13, 9
@@ -292,21 +293,6 @@ def status_lines(stack):
 
 
 # ---- N5: memory
-
-
-def memory_of(pid):
-    """Every readable byte of a process."""
-    with open(f"/proc/{pid}/maps") as f:
-        ranges = [line.split()[0] for line in f if line.split()[1][0] == "r"
-                  and "[vvar" not in line and "[vsyscall" not in line]
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
-        for r in ranges:
-            begin, end = (int(x, 16) for x in r.split("-"))
-            mem.seek(begin)
-            try:
-                yield mem.read(end - begin)
-            except OSError:
-                continue
 
 
 def forms(number):
