@@ -56,6 +56,9 @@ enum vrs_err sqlite_file_result(struct sqlite_file *f, int rc, const char *doing
     case SQLITE_IOERR:
         f->suspect = true;
         break;
+    case SQLITE_READONLY: /* its journal, see open_db */
+        f->suspect = f->suspect || !(f->flags & SQLITE_FILE_READ_ONLY);
+        break;
     default:
         break;
     }
@@ -227,6 +230,9 @@ static enum vrs_err open_db(struct sqlite_file *f, struct vrs_fault *fault) {
     free(uri);
     if (rc != SQLITE_OK)
         return sqlite_file_result(f, rc, "open", fault);
+    /* SQLite opens what cannot be opened for writing, were it for once, for reading. */
+    if (!read_only && sqlite3_db_readonly(f->db, "main") != 0)
+        return err_fail(fault, ERR_STORAGE, "%s opens for reading only", f->path);
     enum vrs_err e = set_up(f, fault);
     if (e != VRS_OK)
         return e;
