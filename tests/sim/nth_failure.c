@@ -69,11 +69,13 @@ static bool one_day(uint64_t seed, size_t failure, uint64_t n, bool stay) {
 static void sweep(uint64_t seed, uint64_t first, uint64_t stride) {
     for (size_t f = 0; f < sizeof failures / sizeof *failures; f++) {
         for (int stay = 0; stay < 2; stay++) {
-            for (uint64_t n = first; !day.wrong && one_day(seed, f, n, stay != 0); n += stride)
-                continue;
+            uint64_t n = first;
+            while (one_day(seed, f, n, stay != 0) && !day.wrong)
+                n += stride;
             if (day.wrong) {
                 size_t len = strlen(day.why);
-                (void)snprintf(day.why + len, sizeof day.why - len, " (%s%s)", failures[f].name,
+                (void)snprintf(day.why + len, sizeof day.why - len, " (%s, the %llu.%s)",
+                               failures[f].name, (unsigned long long)n,
                                stay != 0 ? ", for good" : "");
                 return;
             }
