@@ -14,7 +14,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/config.h"
 #include "lib/log.h"
+#include "lib/secret.h"
 
 static struct {
     char program[32];
@@ -137,4 +139,20 @@ void daemon_ready(void) {
     if (where != NULL && !notify(where))
         log_event(LOG_WARN, "daemon.notify_failed", LF_INT("errno", errno));
     log_event(LOG_INFO, "daemon.ready", LF_INT("pid", getpid()));
+}
+
+int daemon_main(const char *program, int argc, char **argv, const struct config_key *keys,
+                void *config, enum vrs_err (*serve)(void *arg, struct vrs_fault *fault),
+                void *arg) {
+    struct vrs_fault fault = {0};
+    secret_install_allocators();
+    log_init(program, LOG_INFO);
+    int status = config_main(argc, argv, keys, config);
+    if (status >= 0)
+        return status;
+    enum vrs_err e = serve(arg, &fault);
+    if (e != VRS_OK)
+        log_fault(LOG_ERROR, "daemon.failed", &fault);
+    config_free(keys, config);
+    return e == VRS_OK ? 0 : 1;
 }

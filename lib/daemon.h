@@ -1,7 +1,7 @@
 /* How a daemon starts and ends: limits, no core dumps, uid, signals, readiness.
  *
- * Order in main: secret_install_allocators, config_main, daemon_start (limits, dumpable off, uid
- * drop), load what loads late, sandbox_enter, then threads and listeners. */
+ * Order: daemon_main (allocators, log, configuration), then in `serve` daemon_start (limits, dumpable
+ * off, uid drop), load what loads late, sandbox_enter, then threads and listeners. */
 #ifndef VRS_LIB_DAEMON_H
 #define VRS_LIB_DAEMON_H
 
@@ -10,7 +10,13 @@
 
 #include "lib/err.h"
 
+struct config_key;
 struct event_base;
+
+/* The whole of main: reads the command line and the configuration into `config` (config_main), lets
+ * `serve` run until the daemon ends, says why it failed.  Answers the exit status. */
+int daemon_main(const char *program, int argc, char **argv, const struct config_key *keys,
+                void *config, enum vrs_err (*serve)(void *arg, struct vrs_fault *fault), void *arg);
 
 struct daemon_options {
     const char *program;

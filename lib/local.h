@@ -54,6 +54,19 @@ struct local_options {
     size_t max_connections; /* further ones wait in the backlog */
 };
 
+/* How such a daemon starts, before its keys and its sandbox: the clock, the socket (root may have to
+ * give it away), limits and uid. */
+struct local_start {
+    const char *program, *socket, *clock_file; /* clock_file "": none; development only */
+    int64_t socket_gid;                        /* -1: as made */
+    int64_t uid, max_files;                    /* as daemon_options */
+    bool dumpable, development;
+};
+VRS_CHECK enum vrs_err local_start(const struct local_start *o, int *listener,
+                                   struct vrs_fault *fault);
+/* What selfcheck asks of the process: name=value lines. */
+enum { LOCAL_FACTS = 256 };
+void local_facts(uid_t peer_uid, bool dumpable, char out[LOCAL_FACTS]);
 /* Replaces what is left of an earlier start, 0660.  uid and gid own the socket; (uid_t)-1 and
  * (gid_t)-1: as made.  Before daemon_start, so that root can give it away. */
 VRS_CHECK enum vrs_err local_listen(const char *path, uid_t uid, gid_t gid, int *fd,

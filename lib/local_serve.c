@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,7 +11,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
+#include "lib/daemon.h"
 #include "lib/log.h"
+#include "lib/sandbox.h"
 #include "lib/secret.h"
 
 enum {
@@ -353,4 +357,30 @@ out:
     free(s.polled);
     free(s.connections);
     return e;
+}
+
+/* --- starting --- */
+
+enum vrs_err local_start(const struct local_start *o, int *listener, struct vrs_fault *fault) {
+    const struct daemon_options d = {
+        .program = o->program, .uid = o->uid, .dumpable = o->dumpable, .max_files = o->max_files};
+    bool shifted = o->clock_file[0] != '\0';
+    bool give_away = geteuid() == 0 && o->uid > 0;
+    if (shifted && !o->development)
+        return err_fail(fault, ERR_CONFIG, "clock_file is for development only");
+    enum vrs_err e =
+        local_listen(o->socket, give_away ? (uid_t)o->uid : (uid_t)-1,
+                     o->socket_gid >= 0 ? (gid_t)o->socket_gid : (gid_t)-1, listener, fault);
+    if (e == VRS_OK)
+        e = daemon_start(&d, fault);
+    if (e == VRS_OK)
+        clock_use_file(shifted ? o->clock_file : NULL);
+    return e;
+}
+
+void local_facts(uid_t peer_uid, bool dumpable, char out[LOCAL_FACTS]) {
+    struct sandbox_probe kernel = sandbox_probe_fn();
+    (void)snprintf(
+        out, LOCAL_FACTS, "pid=%d\nuid=%u\npeer_uid=%u\ndumpable=%d\nlandlock_abi=%d\nseccomp=%d\n",
+        (int)getpid(), geteuid(), peer_uid, dumpable, kernel.landlock_abi, kernel.seccomp);
 }

@@ -410,7 +410,8 @@ static enum vrs_err run(struct tablet *t, struct listeners *l, struct vrs_fault 
     return VRS_OK;
 }
 
-static enum vrs_err serve(struct tablet *t, struct vrs_fault *fault) {
+static enum vrs_err serve(void *arg, struct vrs_fault *fault) {
+    struct tablet *t = arg;
     const struct daemon_options d = {.program = "tablet-api",
                                      .uid = t->config.uid,
                                      .dumpable = t->config.dumpable,
@@ -441,9 +442,6 @@ static enum vrs_err serve(struct tablet *t, struct vrs_fault *fault) {
 }
 
 int main(int argc, char **argv) {
-    struct vrs_fault fault = {0};
-    secret_install_allocators();
-    log_init("tablet-api", LOG_INFO);
     if (argc == 2 && strcmp(argv[1], "--print-routes") == 0) {
         route_print("terminals", terminal_routes);
         route_print("public", public_routes);
@@ -451,12 +449,5 @@ int main(int argc, char **argv) {
         route_print("admin", admin_routes);
         return 0;
     }
-    int status = config_main(argc, argv, config_keys, &tablet.config);
-    if (status >= 0)
-        return status;
-    enum vrs_err e = serve(&tablet, &fault);
-    if (e != VRS_OK)
-        log_fault(LOG_ERROR, "daemon.failed", &fault);
-    config_free(config_keys, &tablet.config);
-    return e == VRS_OK ? 0 : 1;
+    return daemon_main("tablet-api", argc, argv, config_keys, &tablet.config, serve, &tablet);
 }

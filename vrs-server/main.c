@@ -386,7 +386,8 @@ static void close_parts(struct server *s) {
     municipality_list_close(&s->municipalities);
 }
 
-static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
+static enum vrs_err serve(void *arg, struct vrs_fault *fault) {
+    struct server *s = arg;
     const struct server_config *c = &s->config;
     const struct daemon_options d = {.program = "vrs-server",
                                      .uid = c->uid,
@@ -432,19 +433,9 @@ static enum vrs_err serve(struct server *s, struct vrs_fault *fault) {
 }
 
 int main(int argc, char **argv) {
-    secret_install_allocators();
-    log_init("vrs-server", LOG_INFO);
     if (argc == 2 && strcmp(argv[1], "--print-routes") == 0) {
         route_print("lgwan", lgwan_routes);
         return 0;
     }
-    int status = config_main(argc, argv, config_keys, &server.config);
-    if (status >= 0)
-        return status;
-    struct vrs_fault fault = {0};
-    enum vrs_err e = serve(&server, &fault);
-    if (e != VRS_OK)
-        log_fault(LOG_ERROR, "daemon.failed", &fault);
-    config_free(config_keys, &server.config);
-    return e == VRS_OK ? 0 : 1;
+    return daemon_main("vrs-server", argc, argv, config_keys, &server.config, serve, &server);
 }

@@ -7,13 +7,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "lib/clock.h"
 #include "lib/config.h"
 #include "lib/daemon.h"
 #include "lib/local.h"
-#include "lib/log.h"
 #include "lib/sandbox.h"
-#include "lib/secret.h"
 #include "vrs-server/signer/serve.h"
 
 struct config {
@@ -45,20 +42,6 @@ static const struct config_key keys[] = {
     {0},
 };
 
-static enum vrs_err start(const struct config *c, int *listener, struct vrs_fault *fault) {
-    const struct daemon_options d = {.program = "vrs-signer",
-                                     .uid = c->uid,
-                                     .dumpable = c->dumpable,
-                                     .max_files = c->max_connections + 64};
-    if (c->clock_file[0] != '\0' && !c->development)
-        return err_fail(fault, ERR_CONFIG, "clock_file is for development only");
-    bool give_away = geteuid() == 0 && c->uid > 0;
-    enum vrs_err e =
-        local_listen(c->socket, give_away ? (uid_t)c->uid : (uid_t)-1,
-                     c->socket_gid >= 0 ? (gid_t)c->socket_gid : (gid_t)-1, listener, fault);
-    return e == VRS_OK ? daemon_start(&d, fault) : e;
-}
-
 static enum vrs_err enter_sandbox(const struct config *c, struct vrs_fault *fault) {
     const struct sandbox box = {
         .read_only = {"/dev/urandom", c->keys_dir, c->clock_file[0] != '\0' ? c->clock_file : NULL},
@@ -68,16 +51,23 @@ static enum vrs_err enter_sandbox(const struct config *c, struct vrs_fault *faul
     return sandbox_enter(&box, fault);
 }
 
-static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
+static enum vrs_err serve(void *arg, struct vrs_fault *fault) {
+    const struct config *c = arg;
     struct log_keys log_keys = {0};
     struct heads *heads = NULL;
-    char facts[256];
+    char facts[LOCAL_FACTS];
     int listener = -1;
-    enum vrs_err e = start(c, &listener, fault);
-    if (e == VRS_OK) {
-        clock_use_file(c->clock_file[0] != '\0' ? c->clock_file : NULL);
+    const struct local_start o = {.program = "vrs-signer",
+                                  .socket = c->socket,
+                                  .socket_gid = c->socket_gid,
+                                  .uid = c->uid,
+                                  .dumpable = c->dumpable,
+                                  .development = c->development,
+                                  .clock_file = c->clock_file,
+                                  .max_files = c->max_connections + 64};
+    enum vrs_err e = local_start(&o, &listener, fault);
+    if (e == VRS_OK)
         e = log_keys_read(c->keys_dir, &log_keys, fault);
-    }
     if (e == VRS_OK)
         e = heads_open(c->state_dir, &heads, fault);
     if (e == VRS_OK)
@@ -85,7 +75,6 @@ static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
     if (e == VRS_OK)
         e = local_signals(fault);
     if (e == VRS_OK) {
-        struct sandbox_probe kernel = sandbox_probe_fn();
         const struct signer_serve s = {
             .peer_uid = c->peer_uid >= 0 ? (uid_t)c->peer_uid : geteuid(),
             .max_connections = (size_t)c->max_connections,
@@ -94,10 +83,7 @@ static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
             .keys = &log_keys,
             .heads = heads,
         };
-        (void)snprintf(facts, sizeof facts,
-                       "pid=%d\nuid=%u\npeer_uid=%u\ndumpable=%d\nlandlock_abi=%d\nseccomp=%d\n",
-                       (int)getpid(), geteuid(), s.peer_uid, c->dumpable, kernel.landlock_abi,
-                       kernel.seccomp);
+        local_facts(s.peer_uid, c->dumpable, facts);
         daemon_ready();
         int taken = listener;
         listener = -1;
@@ -112,15 +98,5 @@ static enum vrs_err serve(const struct config *c, struct vrs_fault *fault) {
 
 int main(int argc, char **argv) {
     struct config config = {0};
-    struct vrs_fault fault = {0};
-    secret_install_allocators();
-    log_init("vrs-signer", LOG_INFO);
-    int status = config_main(argc, argv, keys, &config);
-    if (status >= 0)
-        return status;
-    enum vrs_err e = serve(&config, &fault);
-    if (e != VRS_OK)
-        log_fault(LOG_ERROR, "daemon.failed", &fault);
-    config_free(keys, &config);
-    return e == VRS_OK ? 0 : 1;
+    return daemon_main("vrs-signer", argc, argv, keys, &config, serve, &config);
 }
