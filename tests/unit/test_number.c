@@ -476,6 +476,18 @@ static void test_many_and_list(void **state) {
         assert_int_equal(errs[i], i == 17 || i == 18 ? ERR_R170 : i == 19 ? ERR_R183 : VRS_OK);
     /* Natural group commit: far fewer commits than puts. */
     assert_in_range(fact("commits_total"), 1, N / 10);
+    struct record_id *found = calloc(N, sizeof *found);
+    assert_non_null(found);
+    number_match_many(client, KAGOSHIMA, numbers, N, &asking, found, errs);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(errs[i], i == 17 || i == 18 ? ERR_R170 : VRS_OK);
+        if (errs[i] == VRS_OK)
+            assert_memory_equal(&found[i], &rows[i == 19 ? 3 : i], sizeof *found);
+    }
+    number_match_many(client, MINATO, numbers, 3, &asking, found, errs);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(errs[i], ERR_NOT_FOUND);
+    free(found);
     l->erase_odd = true;
     assert_int_equal(number_list(client, KAGOSHIMA, list_one, l), VRS_OK);
     assert_int_equal(l->n, N - 3);

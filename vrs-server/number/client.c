@@ -8,7 +8,7 @@
 #include "vrs-server/number/number.h"
 
 enum {
-    MANY = 2000, /* puts in flight at once */
+    MANY = 2000, /* requests in flight at once */
     OUT_MAX = MANY * 512,
     REST_MS = 2000, /* nothing is asked for so long after a time-out */
     PROBE_MS = 1000 /* deadline of the first call after that */
@@ -37,7 +37,7 @@ struct call {
     enum vrs_err *errs; /* n; ERR_IN_PROGRESS: not answered yet */
     enum vrs_err one;   /* errs of a single request */
     /* Filled by the answer when wanted: */
-    struct record_id *row;
+    struct record_id *row; /* n */
     struct personal_number *number;
     struct buffer *text;     /* bytes of NUMBER_T_TEXT */
     struct buffer *row_list; /* all NUMBER_T_ROW, one behind the other */
@@ -90,14 +90,14 @@ static void write_request(struct number_client *c, const struct call *call, size
     local_end(b, mark);
 }
 
-static enum vrs_err take_field(const struct call *call, const struct wire_field *f) {
+static enum vrs_err take_field(const struct call *call, size_t i, const struct wire_field *f) {
     bool ok = true;
     switch (f->tag) {
     case NUMBER_T_ROW:
         if (call->row_list != NULL)
             ok = f->len == STORE_ID_BYTES && buffer_put(call->row_list, f->data, f->len);
         else
-            ok = call->row != NULL && wire_fixed(f, call->row->bytes, sizeof call->row->bytes);
+            ok = call->row != NULL && wire_fixed(f, call->row[i].bytes, sizeof call->row[i].bytes);
         break;
     case NUMBER_T_NUMBER:
         ok = call->number != NULL && f->len == 12 &&
@@ -136,7 +136,7 @@ static enum vrs_err read_answer(const uint8_t *p, size_t n, bool *done, void *ar
     for (;;) {
         enum vrs_err e = wire_next(&r, &f[0], &more);
         if (e == VRS_OK && more)
-            e = take_field(call, &f[0]);
+            e = take_field(call, id - call->first_id, &f[0]);
         if (e != VRS_OK)
             return ERR_PROTOCOL;
         if (!more)
@@ -274,6 +274,22 @@ enum vrs_err number_match(struct number_client *c, const char *municipality,
     struct call call = {
         .verb = NUMBER_MATCH, .municipality = municipality, .numbers = n, .why = why, .row = row};
     return ask_one(c, &call);
+}
+
+void number_match_many(struct number_client *c, const char *municipality,
+                       const struct personal_number *n, size_t count,
+                       const struct number_access *why, struct record_id *rows,
+                       enum vrs_err *errs) {
+    for (size_t at = 0; at < count; at += MANY) {
+        struct call call = {.verb = NUMBER_MATCH,
+                            .municipality = municipality,
+                            .numbers = n + at,
+                            .why = why,
+                            .row = rows + at,
+                            .n = count - at < MANY ? count - at : MANY,
+                            .errs = errs + at};
+        ask(c, &call);
+    }
 }
 
 enum vrs_err number_reveal(struct number_client *c, const char *municipality,

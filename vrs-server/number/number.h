@@ -122,6 +122,10 @@ VRS_CHECK enum vrs_err number_put_many(struct number_client *c, const char *muni
 VRS_CHECK enum vrs_err number_match(struct number_client *c, const char *municipality,
                                     const struct personal_number *n,
                                     const struct number_access *why, struct record_id *row);
+/* Many in flight at once; errs[i] and rows[i] per item. */
+void number_match_many(struct number_client *c, const char *municipality,
+                       const struct personal_number *n, size_t count,
+                       const struct number_access *why, struct record_id *rows, enum vrs_err *errs);
 VRS_CHECK enum vrs_err number_reveal(struct number_client *c, const char *municipality,
                                      const struct record_id *row, const struct number_access *why,
                                      struct personal_number *out);

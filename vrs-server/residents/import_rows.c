@@ -211,8 +211,6 @@ static enum vrs_err not_found_ok(enum vrs_err e, bool *found) {
 /* Whose number is it: in this slice's drawn ones, or in vrs-number. */
 static enum vrs_err number_holder(struct import_context *x, const struct personal_number *n,
                                   struct holder *h, struct record_id *person) {
-    const struct number_access why = {
-        .right = "resident.register", .purpose = "register", .user = x->who.user};
     for (size_t i = 0; x->numbers != NULL && i < x->numbers->count; i++) {
         if (memcmp(x->numbers->number[i].digits, n->digits, sizeof n->digits) == 0) {
             *person = x->numbers->person[i];
@@ -220,11 +218,13 @@ static enum vrs_err number_holder(struct import_context *x, const struct persona
             return VRS_OK;
         }
     }
-    enum vrs_err e = number_match(x->server->number[x->worker_index], partition_code(x->partition),
-                                  n, &why, &h->orphan);
-    if (e != VRS_OK)
-        return e == ERR_NOT_FOUND ? VRS_OK : e;
-    e = not_found_ok(number_link_person(x->partition, &h->orphan, person), &h->has_number);
+    if (x->match == NULL)
+        return ERR_INTERNAL;
+    if (x->match->err != VRS_OK)
+        return x->match->err == ERR_NOT_FOUND ? VRS_OK : x->match->err;
+    h->orphan = x->match->row;
+    enum vrs_err e =
+        not_found_ok(number_link_person(x->partition, &h->orphan, person), &h->has_number);
     h->has_orphan = e == VRS_OK && !h->has_number;
     return e;
 }
@@ -314,9 +314,8 @@ static enum vrs_err store_coupon(struct import_context *x, const struct resident
 static enum vrs_err draw_number(struct import_context *x, const struct resident *r,
                                 const struct person *person) {
     struct import_numbers *n = x->numbers;
-    enum vrs_err e = n->count < IMPORT_NUMBERS ? VRS_OK : import_put_numbers(x);
-    if (e != VRS_OK)
-        return e;
+    if (n->count == IMPORT_NUMBERS)
+        return ERR_TOO_LARGE;
     record_id_new(&n->row[n->count]);
     n->person[n->count] = person->id;
     n->number[n->count] = r->number;
@@ -470,6 +469,18 @@ static enum vrs_err split_dose_row(const struct csv_row *row, struct import_cont
     for (size_t i = 1; i < D_COLUMNS; i++)
         cells[i] = row->cell[D_PARTS - 1 + i];
     return dose_row(cells, x);
+}
+
+bool import_row_number(enum import_layout layout, const struct csv_row *row,
+                       struct personal_number *out) {
+    if (layout != LAYOUT_RESIDENTS || row->cells != R_COLUMNS)
+        return false;
+    char *cell = row->cell[R_NUMBER];
+    text_ascii_digits(cell);
+    if (!personal_number_valid(cell))
+        return false;
+    memcpy(out->digits, cell, sizeof out->digits);
+    return true;
 }
 
 enum vrs_err import_row(enum import_layout layout, const struct csv_row *row,

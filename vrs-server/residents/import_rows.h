@@ -12,7 +12,7 @@
 enum import_kind { IMPORT_RESIDENTS = 1, IMPORT_DOSES = 2 };
 enum import_layout { LAYOUT_RESIDENTS, LAYOUT_DOSES, LAYOUT_DOSES_SPLIT };
 enum row_result { ROW_NEW, ROW_CHANGED, ROW_SAME, ROW_REFUSED, ROW_RESULTS };
-enum { IMPORT_NUMBERS = 1000 }; /* put at once, at the latest before the slice commits */
+enum { IMPORT_NUMBERS = 2000 }; /* put at once, before the slice commits; a part has fewer rows */
 
 /* Numbers that were drawn a row for and are put before the records commit (put-before-record). */
 struct import_numbers {
@@ -20,6 +20,12 @@ struct import_numbers {
     struct record_id row[IMPORT_NUMBERS];
     struct record_id person[IMPORT_NUMBERS];
     struct personal_number number[IMPORT_NUMBERS];
+};
+
+/* What vrs-number said of the number of the row at hand: ERR_NOT_FOUND, or under which row it is. */
+struct import_match {
+    enum vrs_err err;
+    struct record_id row;
 };
 
 struct import_context {
@@ -30,7 +36,8 @@ struct import_context {
     bool commit;               /* false: dry run, nothing is written */
     struct tally_batch *tally; /* commit only */
     struct import_numbers *numbers;
-    bool waiting_settled; /* outcomes changed: kick the line after the commit */
+    const struct import_match *match; /* NULL: the row has no number */
+    bool waiting_settled;             /* outcomes changed: kick the line after the commit */
     /* what became of the row */
     enum row_result result;
     enum vrs_err code;        /* VRS_OK, or why refused */
@@ -44,6 +51,9 @@ struct import_context {
  * order, name or an extra column; *column (borrowed static) names it. */
 VRS_CHECK enum vrs_err import_header(enum import_kind kind, const struct csv_row *row,
                                      enum import_layout *layout, const char **column);
+/* The valid 個人番号 of a row, its digits made ASCII in place; false when it has none. */
+bool import_row_number(enum import_layout layout, const struct csv_row *row,
+                       struct personal_number *out);
 /* VRS_OK: x->result says what happened (also refused).  Other errors stop the import. */
 VRS_CHECK enum vrs_err import_row(enum import_layout layout, const struct csv_row *row,
                                   struct import_context *x);

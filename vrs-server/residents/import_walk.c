@@ -13,6 +13,7 @@
 #include "vrs-server/alerts/alert.h"
 #include "vrs-server/doses/line_out.h"
 #include "vrs-server/handlers.h"
+#include "vrs-server/residents/import_slice.h"
 #include "vrs-server/residents/imports.h"
 #include "vrs-server/residents/scanner.h"
 
@@ -31,6 +32,7 @@ struct walk {
     uint64_t part;       /* next to read */
     uint64_t skip_parts; /* committed before a crash: read again, not applied again */
     struct csv_reader *reader;
+    struct import_slice *slice;
     struct crypto_digest *digest;
     struct scanner *scan; /* of the check; NULL none */
     struct buffer results;
@@ -64,7 +66,6 @@ static void result_row(struct walk *w, uint64_t number, const struct import_cont
 
 static enum vrs_err walk_row(const struct csv_row *row, void *arg) {
     struct walk *w = arg;
-    struct import_context *x = &w->context;
     const char *column = "";
     if (!w->header_seen) {
         w->header_seen = true;
@@ -77,10 +78,16 @@ static enum vrs_err walk_row(const struct csv_row *row, void *arg) {
         return VRS_OK;
     if (w->next.rows >= (uint64_t)w->server->config.import_max_rows)
         return ERR_F008;
+    w->next.rows++;
+    return import_slice_add(w->slice, row);
+}
+
+static enum vrs_err apply_row(const struct csv_row *row, void *arg) {
+    struct walk *w = arg;
+    struct import_context *x = &w->context;
     enum vrs_err e = import_row(w->layout, row, x);
     if (e != VRS_OK)
         return e;
-    w->next.rows++;
     w->next.count[x->result]++;
     result_row(w, row->number, x);
     if (x->has_subject && w->subjects < MAX_SUBJECTS)
@@ -168,6 +175,8 @@ static enum vrs_err walk_part(struct walk *w, struct partition *p, struct record
         refuse_file(w, e);
         e = VRS_OK;
     }
+    if (e == VRS_OK)
+        e = import_slice_run(w->slice, w->layout, x, apply_row, w);
     if (e == VRS_OK && w->commit)
         e = import_put_numbers(x);
     if (e == VRS_OK && w->commit)
@@ -204,6 +213,7 @@ static void walk_close(struct walk *w) {
             running[i] = NULL;
     }
     csv_reader_close(&w->reader);
+    import_slice_close(&w->slice);
     if (w->digest != NULL)
         crypto_digest_close(&w->digest, hash);
     scanner_close(&w->scan);
@@ -315,11 +325,13 @@ static struct walk *walk_open(struct inside_request *in, const struct start *s) 
     w->context.tally = tally_batch_open();
     w->subject = calloc(MAX_SUBJECTS, sizeof *w->subject);
     w->reader = csv_reader_open(walk_row, w);
+    w->slice = import_slice_open();
     w->digest = crypto_digest_open();
     memcpy(w->job.municipality, in->session.municipality, sizeof w->job.municipality);
     w->job.run = walk_run;
     w->job.done = walk_done;
-    if (w->context.tally == NULL || w->subject == NULL || w->reader == NULL || w->digest == NULL) {
+    if (w->context.tally == NULL || w->subject == NULL || w->reader == NULL || w->slice == NULL ||
+        w->digest == NULL) {
         walk_close(w);
         return NULL;
     }
