@@ -75,19 +75,20 @@ static void run_one_by_one(struct worker *w, struct worker_job *jobs) {
 
 static void *work(void *arg) {
     struct worker *w = arg;
+    bool more = false;
     for (;;) {
         (void)pthread_mutex_lock(&w->lock);
-        while (w->todo.first == NULL && !w->stop) {
+        while (w->todo.first == NULL && !w->stop && !more) {
             w->waits = true;
             (void)pthread_cond_wait(&w->wake, &w->lock);
         }
         w->waits = false;
         struct worker_job *jobs = list_take_all(&w->todo);
         (void)pthread_mutex_unlock(&w->lock);
-        if (jobs == NULL)
+        if (jobs == NULL && !more)
             return NULL;
         if (w->batch != NULL)
-            w->batch(w, jobs, w->arg);
+            more = w->batch(w, jobs, w->arg);
         else
             run_one_by_one(w, jobs);
         worker_tell(w);

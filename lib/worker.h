@@ -23,8 +23,9 @@ struct worker_job {
 /* Called on the worker with everything that was queued, in order, instead of job->run one by one;
  * so a worker that owns a file can commit once for all of them.  It must hand each job to
  * worker_finish exactly once, now or later (it must take `job->next` first), but before the last
- * call of the batch function returns.  `batch` NULL: run, then finish, one by one. */
-typedef void worker_batch_fn(struct worker *w, struct worker_job *jobs, void *arg);
+ * call of the batch function returns.  It answers true to be called again even when nothing new came
+ * (`jobs` NULL then).  `batch` NULL: run, then finish, one by one. */
+typedef bool worker_batch_fn(struct worker *w, struct worker_job *jobs, void *arg);
 
 /* `max_queued` bounds the queue; worker_submit answers ERR_BUSY above it. */
 VRS_CHECK enum vrs_err worker_open(struct event_base *base, const char *name, size_t max_queued,

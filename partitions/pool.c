@@ -1,4 +1,4 @@
-/* A worker takes all that is queued, and for each partition in it:
+/* A worker takes all that is queued (of what can wait, one partition's), and for each partition in it:
  *
  *   find handle (open, or recover a suspect one) ─► begin
  *     each job: savepoint ─► run ─┬─ VRS_OK ─► release
@@ -50,6 +50,7 @@ struct pool_worker {
     struct handle *newest;
     struct handle *oldest;
     size_t open;
+    struct worker_job *later; /* POOL_LATER, in order */
 };
 
 struct warming {
@@ -363,19 +364,42 @@ static struct worker_job *take_group(struct pool_worker *w, struct worker_job *j
     return left;
 }
 
-static void run_batch(struct worker *worker, struct worker_job *jobs, void *arg) {
+/* Runs the first job's group; what is left. */
+static struct worker_job *run_first(struct pool_worker *w, struct worker_job *jobs) {
+    struct group g = {.count = 0};
+    struct worker_job *left = take_group(w, jobs, &g);
+    if (g.jobs[0]->flags & JOB_EXCLUSIVE)
+        run_exclusive(w, g.jobs[0]);
+    else
+        run_group(w, &g);
+    return left;
+}
+
+/* Puts those that can wait behind the others that do; the rest. */
+static struct worker_job *set_aside(struct pool_worker *w, struct worker_job *jobs) {
+    struct worker_job **later = &w->later, *rest = NULL, **last = &rest;
+    while (*later != NULL)
+        later = &(*later)->next;
+    for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
+        bool waits = (((struct pool_job *)j)->flags & POOL_LATER) != 0;
+        struct worker_job ***to = waits ? &later : &last;
+        next = j->next;
+        j->next = NULL;
+        **to = j;
+        *to = &j->next;
+    }
+    return rest;
+}
+
+static bool run_batch(struct worker *worker, struct worker_job *jobs, void *arg) {
     struct pool_worker *w = arg;
     (void)worker;
-    struct group g = {.count = 0};
-    while (jobs != NULL) {
-        jobs = take_group(w, jobs, &g);
-        if (g.jobs[0]->flags & JOB_EXCLUSIVE) {
-            run_exclusive(w, g.jobs[0]);
-            g.count = 0;
-        } else {
-            run_group(w, &g);
-        }
-    }
+    jobs = set_aside(w, jobs);
+    while (jobs != NULL)
+        jobs = run_first(w, jobs);
+    if (w->later != NULL)
+        w->later = run_first(w, w->later);
+    return w->later != NULL;
 }
 
 /* ---- the loop's side */
@@ -492,7 +516,7 @@ static void warm_more(struct warming *warming) {
     if (p->warm_next == p->warm_count)
         return;
     struct pool_job *job = &warming->job;
-    *job = (struct pool_job){.run = look, .done = on_warmed};
+    *job = (struct pool_job){.flags = POOL_LATER, .run = look, .done = on_warmed};
     memcpy(job->municipality, p->warm_codes[p->warm_next], sizeof job->municipality);
     if (pool_submit(p, job) == VRS_OK) {
         p->warm_next++;

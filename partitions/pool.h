@@ -13,6 +13,9 @@ struct pool;
 enum pool_flag {
     POOL_CREATE = 1, /* may make the partition's file; without it an absent file is ERR_NOT_FOUND
                         and run is not called (an inquiry never creates a file) */
+    POOL_LATER =
+        2, /* nobody waits for it (sweeps, warming, slices of an import): runs behind all that
+                        is queued, one partition's at a time, so that others wait for one at most */
 };
 
 /* Embed it first. Zero it, set municipality, flags, run, done. */

@@ -363,8 +363,7 @@ static struct worker_job *keep_waiting(struct inbox *in, struct worker_job *jobs
     return rest;
 }
 
-static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
-    struct inbox *in = arg;
+static void run_batch(struct inbox *in, struct worker_job *jobs) {
     struct inbox_pull *pulled = NULL;
     bool nudged = false;
     struct worker_job *rest = NULL;
@@ -373,7 +372,7 @@ static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
         next = j->next;
         if (j == &in->nudge) {
             nudged = true;
-            worker_finish(w, j);
+            worker_finish(in->worker, j);
         } else {
             *tail = j;
             tail = &j->next;
@@ -418,6 +417,12 @@ static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
         end_waiting(in, VRS_OK);
     worker_tell(in->worker); /* before the upkeep */
     inbox_db_tidy(in->db);
+}
+
+static bool batch(struct worker *w, struct worker_job *jobs, void *arg) {
+    (void)w;
+    run_batch(arg, jobs);
+    return false;
 }
 
 /* --- opening, submitting --- */

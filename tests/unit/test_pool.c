@@ -648,11 +648,40 @@ static void closing_finishes_what_is_queued(void **state) {
     assert_int_equal(rows_in("131032") + rows_in("462012"), 51);
 }
 
+/* What nobody waits for runs behind what was queued after it, a partition at a time, and all of it
+ * runs; also when nothing else comes, and at the end. */
+static void what_can_wait_does(void **state) {
+    (void)state;
+    pool_close(&pool);
+    open_pool(1, 16, 1000);
+    (void)hold("131032");
+    struct job *later[6], *now[2];
+    for (int i = 0; i < 6; i++)
+        later[i] = submit(i % 2 == 0 ? "131032" : "142051", POOL_CREATE | POOL_LATER);
+    now[0] = submit("142051", POOL_CREATE);
+    now[1] = submit("011002", POOL_CREATE);
+    let_go();
+    wait_all();
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(later[i]->job.err, VRS_OK);
+        assert_true(later[i]->committed > now[0]->committed);
+        assert_true(later[i]->committed > now[1]->committed);
+    }
+    assert_true(later[4]->committed < later[1]->committed); /* one partition's, then the other's */
+    (void)hold("131032");
+    struct job *last = submit("011002", POOL_LATER);
+    let_go();
+    pool_close(&pool);
+    assert_true(last->done);
+    open_pool(2, 16, 1000);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(jobs_are_committed_and_answered_on_the_loop),
+        TEST(what_can_wait_does),
         TEST(what_waits_is_committed_at_once),
         TEST(a_refusing_job_is_undone_alone),
         TEST(those_who_wait_for_the_commit_are_told_after_it),

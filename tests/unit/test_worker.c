@@ -137,7 +137,7 @@ static void closing_loses_nothing(void **state) {
 
 static atomic_int batches, batched;
 
-static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
+static bool batch(struct worker *w, struct worker_job *jobs, void *arg) {
     assert_ptr_equal(arg, &batches);
     batches++;
     for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
@@ -147,6 +147,7 @@ static void batch(struct worker *w, struct worker_job *jobs, void *arg) {
         batched++;
         worker_finish(w, j);
     }
+    return false;
 }
 
 /* What gathers while a batch is in flight comes as the next one: natural group commit. */

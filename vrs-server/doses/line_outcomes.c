@@ -439,6 +439,7 @@ void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
         u = u->next;
     if (u == NULL && (u = calloc(1, sizeof *u)) != NULL) {
         u->line = l;
+        u->job.flags = POOL_LATER;
         u->job.run = unproven_run;
         u->job.done = unproven_done;
         (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);

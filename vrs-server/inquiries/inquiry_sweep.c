@@ -73,6 +73,7 @@ static void expire_in(const char *municipality, void *arg) {
     s->server = server;
     erased_init(&s->erased);
     INSIDE_COPY(s->job.municipality, municipality);
+    s->job.flags = POOL_LATER;
     s->job.run = expire_run;
     s->job.done = expire_done;
     if (pool_submit(server->pool, &s->job) != VRS_OK)

@@ -243,7 +243,7 @@ static void page_done(struct pool_job *job) {
 
 static void run_on(struct run *r) {
     struct pool *pool = r->server->pool;
-    struct pool_job next = {.run = run_page, .done = page_done};
+    struct pool_job next = {.flags = POOL_LATER, .run = run_page, .done = page_done};
     memcpy(next.municipality, r->job.municipality, sizeof next.municipality);
     r->job = next;
     if (pool_submit(pool, &r->job) != VRS_OK)

@@ -70,6 +70,7 @@ static void sweep_one(const char *municipality, void *arg) {
         return; /* swept at the next start */
     s->server = server;
     (void)snprintf(s->job.municipality, sizeof s->job.municipality, "%s", municipality);
+    s->job.flags = POOL_LATER;
     s->job.run = sweep_run;
     s->job.done = sweep_done;
     if (pool_submit(server->pool, &s->job) != VRS_OK)
@@ -129,6 +130,7 @@ static void leftovers_of(const char *municipality, void *arg) {
     (void)snprintf(l->job.municipality, sizeof l->job.municipality, "%s", municipality);
     l->staged_before_ms = before(server, municipality, "import_staged", IMPORT_STAGED_DAYS, 1);
     l->keys_before_ms = before(server, municipality, "idempotency_key", KEY_DAYS, KEY_DAYS);
+    l->job.flags = POOL_LATER;
     l->job.run = leftovers_run;
     l->job.done = leftovers_done;
     if (pool_submit(server->pool, &l->job) != VRS_OK)

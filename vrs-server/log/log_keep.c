@@ -49,6 +49,7 @@ static void keep_one(const char *municipality, void *arg) {
         return; /* looked at tomorrow */
     k->server = s;
     memcpy(k->job.municipality, municipality, sizeof k->job.municipality);
+    k->job.flags = POOL_LATER;
     k->job.run = keep_run;
     k->job.done = keep_done;
     if (pool_submit(s->pool, &k->job) != VRS_OK)

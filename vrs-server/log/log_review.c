@@ -214,6 +214,7 @@ static void look_in(const char *municipality, void *arg) {
         return; /* the next time */
     l->server = arg;
     INSIDE_COPY(l->job.municipality, municipality);
+    l->job.flags = POOL_LATER;
     l->job.run = look_run;
     l->job.done = look_done;
     if (pool_submit(l->server->pool, &l->job) != VRS_OK)

@@ -85,7 +85,7 @@ static void slice_done(struct pool_job *job) {
 }
 
 static void submit(struct log_watch *w) {
-    w->job.flags = 0;
+    w->job.flags = POOL_LATER;
     w->job.run = slice_run;
     w->job.done = slice_done;
     w->job.err = VRS_OK;

@@ -226,6 +226,7 @@ static void turn_submit(struct rotations *r, struct place *p) {
     bool keys_alone = !pool_exists(r->server->pool, p->code);
     *t = (struct turn_job){.rotations = r, .begun_us = clock_mono_us()};
     memcpy(t->job.municipality, p->code, sizeof t->job.municipality);
+    t->job.flags = POOL_LATER;
     t->job.run = turn_run;
     t->job.done = turn_done;
     (void)snprintf(t->by, sizeof t->by, "%s", r->all.by);

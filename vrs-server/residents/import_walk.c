@@ -328,6 +328,7 @@ static struct walk *walk_open(struct inside_request *in, const struct start *s) 
     w->slice = import_slice_open();
     w->digest = crypto_digest_open();
     memcpy(w->job.municipality, in->session.municipality, sizeof w->job.municipality);
+    w->job.flags = POOL_LATER;
     w->job.run = walk_run;
     w->job.done = walk_done;
     if (w->context.tally == NULL || w->subject == NULL || w->reader == NULL || w->slice == NULL ||
