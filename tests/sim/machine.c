@@ -53,6 +53,7 @@ struct worker {
     void *arg;
     struct list queued, finished;
     size_t queued_count, max;
+    bool more; /* the batch function wants to be called again */
     bool closing;
     struct worker *next;
 };
@@ -113,7 +114,7 @@ static void work(struct worker *w) {
     list_clear(&w->queued);
     w->queued_count = 0;
     if (w->batch != NULL) {
-        w->batch(w, jobs, w->arg);
+        w->more = w->batch(w, jobs, w->arg);
         return;
     }
     for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
@@ -122,6 +123,10 @@ static void work(struct worker *w) {
             j->run(j);
         worker_finish(w, j);
     }
+}
+
+static bool has_work(const struct worker *w) {
+    return w->queued.first != NULL || w->more;
 }
 
 static void hand_back(struct worker *w) {
@@ -138,7 +143,7 @@ void worker_close(struct worker **wp) {
     struct worker *w = *wp;
     if (w == NULL)
         return;
-    while (w->queued.first != NULL)
+    while (has_work(w))
         work(w);
     w->closing = true;
     while (w->finished.first != NULL)
@@ -222,7 +227,7 @@ bool machine_step(bool with_timers) {
     } things[THINGS];
     size_t n = 0;
     for (struct worker *w = workers; w != NULL; w = w->next) {
-        if (w->queued.first != NULL && n < THINGS)
+        if (has_work(w) && n < THINGS)
             things[n].what = WORK, things[n++].on = w;
         if (w->finished.first != NULL && n < THINGS)
             things[n].what = HAND_BACK, things[n++].on = w;
