@@ -12,7 +12,7 @@
 enum import_kind { IMPORT_RESIDENTS = 1, IMPORT_DOSES = 2 };
 enum import_layout { LAYOUT_RESIDENTS, LAYOUT_DOSES, LAYOUT_DOSES_SPLIT };
 enum row_result { ROW_NEW, ROW_CHANGED, ROW_SAME, ROW_REFUSED, ROW_RESULTS };
-enum { IMPORT_NUMBERS = 2000 }; /* put at once, before the slice commits; a part has fewer rows */
+enum { IMPORT_NUMBERS = 1000 }; /* put at once, before the slice commits; a part has fewer rows */
 
 /* Numbers that were drawn a row for and are put before the records commit (put-before-record). */
 struct import_numbers {
