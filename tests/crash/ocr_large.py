@@ -27,13 +27,18 @@ AT_ONCE = 250  # frames a process
 
 
 def measure(grade, first, count, *options):
-    """(frames read, frames read wrongly, what it said)"""
+    """(frames read, the lines about those read wrongly); these are also said at once."""
     r = subprocess.run([MEASURE, *options, str(first), str(count), grade], capture_output=True,
                        text=True)
     said = re.search(r"frames: read (\d+) .*, wrong (\d+);", r.stdout)
     if said is None:
         raise RuntimeError(f"reader-measure {grade} {first}: {r.stdout}{r.stderr}")
-    return int(said[1]), int(said[2]), [line for line in r.stdout.splitlines() if "WRONG" in line]
+    wrong = [line for line in r.stdout.splitlines() if "WRONG" in line]
+    if wrong and not options:
+        print("\n".join("#" + line for line in wrong), flush=True)
+    if len(wrong) != int(said[2]):
+        raise RuntimeError(f"reader-measure {grade} {first} counts {said[2]} wrong, shows {wrong}")
+    return int(said[1]), wrong
 
 
 def main():
@@ -44,16 +49,15 @@ def main():
             frames = frames * SHARE // 100
             parts = [(SEED + i, min(AT_ONCE, frames - i)) for i in range(0, frames, AT_ONCE)]
             done = list(pool.map(lambda part: measure(grade, *part), parts))
-            read, wrong = sum(d[0] for d in done), sum(d[1] for d in done)
-            print(f"# {grade}: {frames} frames, read {read} ({100 * read / frames:.2f} %), wrong {wrong}",
+            read, wrong = sum(d[0] for d in done), [line for d in done for line in d[1]]
+            print(f"# {grade}: {frames} frames, read {read} ({100 * read / frames:.2f} %), wrong {len(wrong)}",
                   flush=True)
-            good.append(ok(wrong == 0, f"reader: none of {frames} {grade} frames is read wrongly",
-                           "\n".join(line for d in done for line in d[2])))
+            good.append(ok(not wrong, f"reader: none of {frames} {grade} frames is read wrongly"))
             if least > 0:
                 good.append(ok(100 * read >= least * frames,
                                f"reader: at least {least} % of {grade} frames are read"))
         control = pool.map(lambda i: measure("hard", SEED + i, AT_ONCE, "-u"), range(0, 1000, AT_ONCE))
-        good.append(ok(sum(c[1] for c in control) > 0,
+        good.append(ok(any(wrong for _, wrong in control),
                        "control: a reader that takes what it is not sure of is caught"))
     return 0 if all(good) else 1
 
