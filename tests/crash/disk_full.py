@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ("tests/lib", "tests/load", "dev"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 from acknowledged import AWAY, Work, felt, look  # noqa: E402
-from case import (KAGOSHIMA, MINATO, Import, client_for, ok, personal_number, resident,  # noqa: E402
+from case import (KAGOSHIMA, MINATO, Import, after_stop, client_for, ok, personal_number, resident,  # noqa: E402
                   residents_csv, run, skip, until)
 from own_disk import private_mounts  # noqa: E402
 from small_disk import fill  # noqa: E402
@@ -37,6 +37,7 @@ def mount(stack, folder):
     subprocess.run(["cp", "-a", path, kept], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES[folder[0]]}m,mode=0700,uid={uid},gid={uid}",
                     "tmpfs", path], check=True)
+    after_stop.insert(0, lambda: subprocess.run(["umount", "-l", path], check=False))
     subprocess.run(["cp", "-a", kept + "/.", path], check=True)
 
 
