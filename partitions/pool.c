@@ -25,7 +25,13 @@
 #include "lib/log.h"
 #include "lib/metric.h"
 
-enum { BUCKETS = 256, WORKERS_MAX = 16, GROUP_MAX = 512, WARM_AT_ONCE = 4 };
+enum {
+    BUCKETS = 256,
+    WORKERS_MAX = 16,
+    GROUP_MAX = 256,
+    LOOKED_THROUGH = GROUP_MAX,
+    WARM_AT_ONCE = 4
+};
 enum { FAVOURED = 4 /* of each worker: the last used may hold more memory */ };
 
 /* Set by the pool in pool_job.flags. */
@@ -51,6 +57,7 @@ struct pool_worker {
     struct handle *oldest;
     size_t open;
     struct worker_job *later; /* POOL_LATER, in order */
+    struct worker_job **later_end;
 };
 
 struct warming {
@@ -377,12 +384,10 @@ static struct worker_job *run_first(struct pool_worker *w, struct worker_job *jo
 
 /* Puts those that can wait behind the others that do; the rest. */
 static struct worker_job *set_aside(struct pool_worker *w, struct worker_job *jobs) {
-    struct worker_job **later = &w->later, *rest = NULL, **last = &rest;
-    while (*later != NULL)
-        later = &(*later)->next;
+    struct worker_job *rest = NULL, **last = &rest;
     for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
         bool waits = (((struct pool_job *)j)->flags & POOL_LATER) != 0;
-        struct worker_job ***to = waits ? &later : &last;
+        struct worker_job ***to = waits ? &w->later_end : &last;
         next = j->next;
         j->next = NULL;
         **to = j;
@@ -391,14 +396,41 @@ static struct worker_job *set_aside(struct pool_worker *w, struct worker_job *jo
     return rest;
 }
 
+/* Only so many are looked through for those of one partition: a nation's jobs, each of another one,
+ * would be walked once for each.  What stands behind them. */
+static struct worker_job *cut(struct worker_job *jobs) {
+    for (int i = 1; i < LOOKED_THROUGH && jobs != NULL; i++)
+        jobs = jobs->next;
+    struct worker_job *rest = jobs != NULL ? jobs->next : NULL;
+    if (jobs != NULL)
+        jobs->next = NULL;
+    return rest;
+}
+
+static void run_one_later(struct pool_worker *w) {
+    struct worker_job *rest = cut(w->later), **end = &w->later;
+    w->later = run_first(w, w->later);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = rest;
+    if (rest == NULL)
+        w->later_end = end;
+}
+
 static bool run_batch(struct worker *worker, struct worker_job *jobs, void *arg) {
     struct pool_worker *w = arg;
     (void)worker;
+    if (w->later == NULL)
+        w->later_end = &w->later;
     jobs = set_aside(w, jobs);
-    while (jobs != NULL)
-        jobs = run_first(w, jobs);
+    while (jobs != NULL) {
+        struct worker_job *rest = cut(jobs);
+        while (jobs != NULL)
+            jobs = run_first(w, jobs);
+        jobs = rest;
+    }
     if (w->later != NULL)
-        w->later = run_first(w, w->later);
+        run_one_later(w);
     return w->later != NULL;
 }
 
