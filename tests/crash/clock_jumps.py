@@ -114,12 +114,14 @@ def main():
         ok(not before, "D6 control: no jump is told before there was one", before)
         for sides, offset, what in JUMPS:
             jump(stack, work, clerk, tablet, sides, offset, what, rng)
+        turn(stack, INSIDE, HOUR)  # and stays so until the next look, every ten seconds
         ok(until(lambda: '"rule":"clock_jump"' in log_of(stack, "vrs-server"), 30), "D6 the operator is told: clock_jump")
+        turn(stack, INSIDE, 0)
         felt(work.stop(), work.refused, "D6", "restless clocks")
         order_of_logs(stack)
         look(stack, work, "D6")
 
-    run(all_of_it, count=3000, start=False, valid_from="2020-01-01", overrides={"tablet-api": {"answer_wait_ms": 100}})
+    run(all_of_it, count=3000, start=False, valid_from="2020-01-01", overrides={"tablet-api": {"answer_wait_ms": 10}})
 
 
 if __name__ == "__main__":
