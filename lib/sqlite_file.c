@@ -15,9 +15,10 @@
 #include "lib/log.h"
 #include "lib/sqlite_setup.h"
 
-/* The journal goes into the file at CHECKPOINT_PAGES when its owner tidies up, at MOST_PAGES in any
- * case.  It keeps its size: overwriting it is synced faster than growing it. */
-enum { CHECKPOINT_PAGES = 1000, MOST_PAGES = 2000, BACKUP_STEP_PAGES = 1024 };
+/* The journal goes into the file at CHECKPOINT_PAGES when its owner tidies up (a favoured file's at
+ * FAVOURED_PAGES), at MOST_PAGES in any case.  It keeps its size: overwriting it is synced faster
+ * than growing it, and a nation's journals together stay small. */
+enum { CHECKPOINT_PAGES = 256, FAVOURED_PAGES = 1000, MOST_PAGES = 2000, BACKUP_STEP_PAGES = 1024 };
 
 struct sqlite_file {
     struct sqlite3 *db;
@@ -26,6 +27,7 @@ struct sqlite_file {
     const struct sqlite_schema *schema;
     bool suspect;
     bool committing; /* a commit may pass: it came through this file */
+    bool favoured;
     int journal_pages;
 };
 
@@ -323,14 +325,16 @@ enum vrs_err sqlite_file_checkpoint(struct sqlite_file *f, struct vrs_fault *fau
 }
 
 void sqlite_file_tidy(struct sqlite_file *f) {
-    if (f->db != NULL && !f->suspect && f->journal_pages >= CHECKPOINT_PAGES)
+    int enough = f->favoured ? FAVOURED_PAGES : CHECKPOINT_PAGES;
+    if (f->db != NULL && !f->suspect && f->journal_pages >= enough)
         move_pages(f);
 }
 
 void sqlite_file_favour(struct sqlite_file *f, bool on) {
+    f->favoured = on;
     if (f->db == NULL)
         return;
-    (void)sqlite3_exec(f->db, on ? "PRAGMA cache_size=-8192" : "PRAGMA cache_size=-1024", NULL,
+    (void)sqlite3_exec(f->db, on ? "PRAGMA cache_size=-16384" : "PRAGMA cache_size=-128", NULL,
                        NULL, NULL);
     if (!on)
         (void)sqlite3_db_release_memory(f->db);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/log.h"
@@ -28,6 +29,7 @@ struct worker {
     struct job_list ended; /* the thread's: not yet told */
     bool waits;
     bool stop;
+    unsigned gather_us; /* the thread's */
     size_t max_queued;
     worker_batch_fn *batch;
     void *arg;
@@ -73,6 +75,14 @@ static void run_one_by_one(struct worker *w, struct worker_job *jobs) {
     }
 }
 
+/* Something is queued: what comes within a moment goes with it. */
+static void gather(struct worker *w) {
+    const struct timespec moment = {.tv_nsec = (long)w->gather_us * 1000};
+    (void)pthread_mutex_unlock(&w->lock);
+    (void)nanosleep(&moment, NULL);
+    (void)pthread_mutex_lock(&w->lock);
+}
+
 static void *work(void *arg) {
     struct worker *w = arg;
     bool more = false;
@@ -83,6 +93,8 @@ static void *work(void *arg) {
             (void)pthread_cond_wait(&w->wake, &w->lock);
         }
         w->waits = false;
+        if (w->gather_us > 0 && !w->stop && !more)
+            gather(w);
         struct worker_job *jobs = list_take_all(&w->todo);
         (void)pthread_mutex_unlock(&w->lock);
         if (jobs == NULL && !more)
@@ -206,6 +218,10 @@ void worker_tell(struct worker *w) {
         ssize_t n = write(w->wake_fd, &one, sizeof one);
         (void)n; /* it can only be full, and then it is readable already */
     }
+}
+
+void worker_gather(struct worker *w, unsigned us) {
+    w->gather_us = us < 1000000 ? us : 999999;
 }
 
 size_t worker_queued(struct worker *w) {

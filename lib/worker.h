@@ -38,6 +38,10 @@ VRS_CHECK enum vrs_err worker_submit(struct worker *w, struct worker_job *job);
  * the loop is woken once for all of them. */
 void worker_finish(struct worker *w, struct worker_job *job);
 void worker_tell(struct worker *w);
+/* On the worker: from now on the thread waits so long (below a second; 0: not at all) between the
+ * first job that comes and taking what is queued by then.  For work with a price a batch (a sync)
+ * while much comes: fewer, larger batches. */
+void worker_gather(struct worker *w, unsigned us);
 size_t worker_queued(struct worker *w);
 
 #endif

@@ -32,7 +32,7 @@ enum {
     LOOKED_THROUGH = GROUP_MAX,
     WARM_AT_ONCE = 4
 };
-enum { FAVOURED = 4 /* of each worker: the last used may hold more memory */ };
+enum { FAVOURED = 2 /* of each worker: used again and again, they may hold more memory */ };
 
 /* Set by the pool in pool_job.flags. */
 enum { JOB_EXCLUSIVE = 1 << 16, JOB_CLOSED = 1 << 17 };
@@ -42,6 +42,7 @@ struct handle {
     struct partition *partition;
     char municipality[7];
     bool favoured;
+    bool again; /* it was among the last used before */
     struct handle *next;
     struct handle *newer;
     struct handle *older;
@@ -69,7 +70,6 @@ struct pool {
     struct pool_options options;
     char *dir;
     struct pool_worker workers[WORKERS_MAX];
-    size_t max_open_each;
     bool closing; /* loop thread */
     atomic_size_t open;
     /* pool_warm: loop thread */
@@ -142,16 +142,23 @@ static void favour(struct handle *h, bool on) {
     h->favoured = on;
 }
 
-/* After h became the newest: the first FAVOURED of the list are favoured, no others. */
+/* After h became the newest: of the first FAVOURED in the list those that came there again are
+ * favoured, no others.  Work that goes through the whole nation changes nothing. */
 static void favour_newest(struct pool_worker *w, struct handle *h) {
-    if (h->favoured)
-        return;
-    favour(h, true);
+    if (h->again && !h->favoured)
+        favour(h, true);
     struct handle *last = w->newest;
     for (int i = 0; last != NULL && i < FAVOURED; i++)
         last = last->older;
     if (last != NULL && last->favoured)
         favour(last, false);
+}
+
+static bool among_newest(const struct pool_worker *w, const struct handle *h) {
+    const struct handle *at = w->newest;
+    for (int i = 1; at != NULL && at != h && i < FAVOURED; i++)
+        at = at->older;
+    return at == h;
 }
 
 /* Upkeep, after the group's answers are out. */
@@ -194,7 +201,7 @@ static enum vrs_err run_opened(struct pool *pool, struct partition *p, struct vr
 static enum vrs_err open_handle(struct pool_worker *w, const char *municipality, unsigned flags,
                                 struct handle **out, struct vrs_fault *fault) {
     const struct pool_options *o = &w->pool->options;
-    while (w->open >= w->pool->max_open_each)
+    while (atomic_load(&w->pool->open) >= o->max_open && w->oldest != NULL)
         close_handle(w, w->oldest);
     struct handle *h = calloc(1, sizeof *h);
     if (h == NULL)
@@ -224,6 +231,7 @@ static enum vrs_err ready_handle(struct pool_worker *w, const char *municipality
     struct handle *h = *place_of(w, municipality);
     if (h == NULL)
         return open_handle(w, municipality, flags, out, fault);
+    h->again = among_newest(w, h);
     unlink_use(w, h);
     link_newest(w, h);
     if (partition_needs_recovery(h->partition)) {
@@ -596,7 +604,6 @@ enum vrs_err pool_open(struct event_base *base, const struct pool_options *o, st
     }
     p->options = *o;
     p->options.dir = p->dir;
-    p->max_open_each = o->max_open / o->workers > 0 ? o->max_open / o->workers : 1;
     struct metric *shown[] = {&commits_acked, &commits_failed,  &commits_unknown, &commit_seconds,
                               &jobs_total,    &open_partitions, &recoveries_total};
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)

@@ -32,8 +32,8 @@ static struct metric m_seconds = {.name = "vrs_dose_commit_seconds",
                                   .registered = ATOMIC_FLAG_INIT};
 
 static struct posting **bucket_of(struct receipts *r, const uint8_t receipt[LINE_RECEIPT_BYTES]) {
-    uint32_t at = 0;
-    memcpy(&at, receipt, sizeof at);
+    uint32_t at = 0; /* the end: a receipt begins with the time of its making */
+    memcpy(&at, receipt + LINE_RECEIPT_BYTES - sizeof at, sizeof at);
     return &r->bucket[at % BUCKETS];
 }
 

@@ -85,7 +85,7 @@ static const struct config_key config_keys[] = {
     STR(backup_dirs, "",
         "folders of backups, space-separated; at least two, not on the data's device"),
     INT(uid, "0", 0, 4294967294, "uid to become when started as root; 0 stay"),
-    INT(workers, "2", 1, SERVER_MAX_WORKERS, "threads that own the partitions"),
+    INT(workers, "8", 1, SERVER_MAX_WORKERS, "threads that own the partitions"),
     INT(max_open, "2000", 8, 100000, "partition files kept open"),
     INT(queue_max, "20000", 8, 1000000, "jobs that may wait for a worker; above it 503"),
     INT(session_idle_s, "900", 10, 86400, "a session ends after so many idle seconds"),

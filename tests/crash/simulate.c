@@ -4,7 +4,7 @@
 // needs: tablet-api/inbox.c tablet-api/inbox_db.c tablet-api/line.c tablet-api/line_in.c
 // needs: vrs-server/doses/apply.c vrs-server/doses/told.c vrs-server/doses/cancel.c
 // needs: vrs-server/doses/rules.c vrs-server/doses/line_out.c vrs-server/doses/line_outcomes.c
-// needs: vrs-server/doses/prove.c vrs-server/log/act.c vrs-server/request.c
+// needs: vrs-server/doses/line_entry.c vrs-server/doses/prove.c vrs-server/log/act.c vrs-server/request.c
 // needs: vrs-server/inquiries/inquiries.c vrs-server/inquiries/inquiry_flow.c
 // needs: vrs-server/inquiries/permit.c
 // needs: vrs-server/keeping/tombstone.c vrs-server/keeping/sweep.c vrs-server/signer/heads.c

@@ -109,6 +109,12 @@ void worker_tell(struct worker *w) {
     (void)w;
 }
 
+/* What is queued together is chance here anyway. */
+void worker_gather(struct worker *w, unsigned us) {
+    (void)w;
+    (void)us;
+}
+
 static void work(struct worker *w) {
     struct worker_job *jobs = w->queued.first;
     list_clear(&w->queued);

@@ -471,13 +471,13 @@ static unsigned rows_now(void) {
 
 static void settings_read_back(void **state) {
     (void)state;
-    static const char *const lines[] = {"engine=sqlite\n",         "locking_mode=exclusive\n",
-                                        "journal_mode=wal\n",      "synchronous=2\n",
-                                        "secure_delete=1\n",       "foreign_keys=1\n",
-                                        "trusted_schema=0\n",      "cell_size_check=1\n",
-                                        "temp_store=2\n",          "mmap_size=0\n",
-                                        "cache_size=-1024\n",      "journal_size_limit=8388608\n",
-                                        "checkpoint_pages=1000\n", "defensive=1\n",
+    static const char *const lines[] = {"engine=sqlite\n",        "locking_mode=exclusive\n",
+                                        "journal_mode=wal\n",     "synchronous=2\n",
+                                        "secure_delete=1\n",      "foreign_keys=1\n",
+                                        "trusted_schema=0\n",     "cell_size_check=1\n",
+                                        "temp_store=2\n",         "mmap_size=0\n",
+                                        "cache_size=-128\n",      "journal_size_limit=8388608\n",
+                                        "checkpoint_pages=256\n", "defensive=1\n",
                                         "load_extension=0\n"};
     struct buffer b;
     buffer_init(&b, 4096);

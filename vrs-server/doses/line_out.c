@@ -7,21 +7,15 @@
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
-#include "lib/json.h"
 #include "lib/log.h"
 #include "lib/metric.h"
-#include "lib/text.h"
-#include "ocr-ingest/line.h"
-#include "partitions/exchange.h"
 #include "tablet-api/line.h"
 #include "vrs-server/accounts/snapshot.h"
 #include "vrs-server/alerts/alert.h"
-#include "vrs-server/alerts/watch.h"
 #include "vrs-server/doses/apply.h"
+#include "vrs-server/doses/line_entry.h"
 #include "vrs-server/doses/line_outcomes.h"
 #include "vrs-server/doses/prove.h"
-#include "vrs-server/keeping/tombstone.h"
-#include "vrs-server/log/act.h"
 #include "vrs-server/log/checkpoint.h"
 #include "vrs-server/terminals/line_queries.h"
 #include "vrs-server/terminals/terminal_list.h"
@@ -34,9 +28,9 @@
  * people (town_gone); it is never tried. */
 
 enum {
-    MAX_IN_FLIGHT = 4000, /* entries pulled and not yet committed: above it pulling pauses */
+    MAX_IN_FLIGHT = 16000, /* entries pulled and not yet committed: above it pulling pauses */
+    TOWN_BUCKETS = 512,
     RETRY_MS = 500,
-    MAX_ENTRY_BYTES = 1 << 16,
 };
 
 /* What the proof of a result rests on, and where it stands. */
@@ -49,7 +43,8 @@ struct proving {
 struct batch {
     struct pool_job job; /* first */
     struct line_out *line;
-    struct batch *next; /* waiting to be tried again */
+    struct town *town;
+    struct batch *next; /* waiting for its turn, or to be tried again */
     struct line_entry *entry;
     struct line_result *result;
     struct proving *proving;
@@ -70,10 +65,20 @@ struct replay {
     void *arg;
 };
 
+/* One batch of a municipality is at work; what comes meanwhile waits behind it and goes together,
+ * in one commit. */
+struct town {
+    char municipality[7];
+    bool busy; /* its batch is in the pool, or waits to be tried again */
+    struct batch *first, **last;
+    struct town *next; /* of the bucket */
+};
+
 struct line_out {
     struct server *server;
     struct client *client;
     struct crypto_opener *opener[SERVER_MAX_WORKERS];
+    struct town *towns[TOWN_BUCKETS];
     struct event *retry; /* pull, failed batches and outcomes again */
     uint64_t after_seq;
     size_t in_flight;
@@ -89,9 +94,6 @@ struct line_out {
 
 static struct metric pulled_total = {
     .name = "vrs_line_entries_total", .help = "Inbox entries pulled", .type = METRIC_COUNTER};
-static struct metric unreadable = {.name = "vrs_line_unreadable_total",
-                                   .help = "Inbox entries that could not be opened",
-                                   .type = METRIC_COUNTER};
 static struct metric apply_us = {.name = "vrs_apply_seconds",
                                  .help = "From submitted to committed, a batch of one municipality",
                                  .type = METRIC_HISTOGRAM};
@@ -108,244 +110,16 @@ static void retry_later(struct line_out *l) {
 
 /* --- entries through the partitions --- */
 
-static void actor_of(const char *staff, const char *terminal, struct log_actor *out) {
-    *out = (struct log_actor){.user = staff, .terminal = terminal, .source = "internet"};
-}
-
-/* What the Internet side would have refused, had it been able to look: a person settles it now. */
-static void check_relayed(const struct line_out *l, const struct line_dose *d,
-                          const struct line_entry *e, struct claim *c) {
-    struct buffer b;
-    buffer_init(&b, sizeof c->notes);
-    if (clock_parse_date(d->vaccinated_on, &c->vaccinated_on) != VRS_OK) {
-        c->vaccinated_on = clock_date_jst(e->received_ms);
-        (void)buffer_puts(&b, "R110 接種日が読めないため受付日としました。");
-    }
-    if (d->given && vaccine_find(l->server->vaccines, d->product) == NULL)
-        (void)buffer_puts(&b, "R132 ワクチンの製品コードが一覧にありません。");
-    if (d->given && d->lot[strspn(d->lot, " ")] == '\0')
-        (void)buffer_puts(&b, "R130 ロット番号がありません。");
-    if (d->given && c->coupon.kind == COUPON_EXAMINED_ONLY)
-        (void)buffer_puts(&b, "R107 券種と接種状況が一致しません。");
-    if (d->site[0] == '\0')
-        (void)buffer_puts(&b, "R181 会場がありません。");
-    if (!b.failed && b.len > 0)
-        (void)snprintf(c->notes, sizeof c->notes, "%s", buffer_cstr(&b));
-    buffer_fini(&b);
-}
-
-static bool printable(const struct line_dose *d) {
-    const char *const texts[] = {d->product, d->lot,      d->site, d->physician,
-                                 d->read_by, d->terminal, d->staff};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (!text_valid_utf8(texts[i], strlen(texts[i])) || !text_printable(texts[i]))
-            return false;
-    return true;
-}
-
-/* A reading: as tablet-api read it, or as a tablet sealed it while it waited; that one says itself
- * who read it, and `relay` who brought it. */
-static enum vrs_err open_dose(struct crypto_opener *opener, const struct line_entry *e,
-                              const struct buffer *text, struct line_dose *d,
-                              struct line_relay *relay, bool *relayed) {
-    struct buffer aad, inner;
-    *relayed = line_relay_decode(text->data, text->len, relay) == VRS_OK;
-    if (!*relayed)
-        return line_dose_decode(text->data, text->len, d);
-    buffer_init(&aad, 1024);
-    buffer_init(&inner, MAX_ENTRY_BYTES);
-    line_relay_aad(relay->key, e->municipality, &aad);
-    enum vrs_err err =
-        crypto_opener_unseal(opener, aad.data, aad.len, relay->sealed, relay->sealed_len, &inner);
-    if (err == VRS_OK)
-        err = line_dose_decode(inner.data, inner.len, d);
-    if (err == VRS_OK && !printable(d))
-        err = ERR_CORRUPT;
-    buffer_fini(&aad);
-    buffer_fini(&inner);
-    return err;
-}
-
-static enum vrs_err run_dose(struct line_out *l, struct crypto_opener *opener, struct partition *p,
-                             const struct line_entry *e, const struct buffer *text,
-                             struct tally_batch *tally, struct line_result *result,
-                             struct apply_proof *proof) {
-    struct line_dose d;
-    struct line_relay relay;
-    struct claim c;
-    struct log_actor who;
-    struct vrs_fault fault = {0};
-    bool relayed = false;
-    enum vrs_err err = open_dose(opener, e, text, &d, &relay, &relayed);
-    if (err != VRS_OK)
-        return err;
-    claim_init(&c);
-    if (line_parse(d.ocr_line, NULL, &c.coupon, &fault) != VRS_OK ||
-        (!relayed && clock_parse_date(d.vaccinated_on, &c.vaccinated_on) != VRS_OK) ||
-        strcmp(c.coupon.municipality.digits, partition_code(p)) != 0)
-        return ERR_CORRUPT; /* also a dose that was sent to another town's partition */
-    if (relayed)
-        check_relayed(l, &d, e, &c);
-    memcpy(c.receipt, e->receipt, sizeof c.receipt);
-    c.given = d.given;
-    c.registered_ms = e->received_ms;
-    c.read_at_ms = d.read_at_ms;
-#define COPY(field) (void)snprintf(c.field, sizeof c.field, "%s", d.field)
-    COPY(product);
-    COPY(lot);
-    COPY(site);
-    COPY(physician);
-    COPY(read_by);
-    COPY(terminal);
-    COPY(staff);
-#undef COPY
-    (void)snprintf(c.origin, sizeof c.origin, relayed ? "relay" : "tablet");
-    actor_of(relayed ? relay.staff : d.staff, relayed ? relay.terminal : d.terminal, &who);
-    terminal_list_used(l->server->terminals, who.terminal);
-    err = apply_claim(l->server, p, &c, &who, tally, d.clock_warning, result, proof);
-    claim_wipe(&c);
-    secret_wipe(&d, sizeof d);
-    return err;
-}
-
-static enum vrs_err run_cancel(struct line_out *l, struct partition *p, const struct line_entry *e,
-                               const struct buffer *text, struct tally_batch *tally,
-                               struct line_result *result, struct apply_proof *proof) {
-    struct line_cancel c;
-    enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
-    return err == VRS_OK
-               ? apply_cancel(l->server, p, &c, e->received_ms, e->receipt, tally, result, proof)
-               : err;
-}
-
-/* One entry for each event, however often it is offered (L1): its receipt is kept like the key of a
- * request. */
-/* The names that the Internet side may tell, in plain words that a person may read. */
-static bool event_known(const struct line_event *ev) {
-    static const char *const told[] = {"session.", "disk.", "clock.", "log."};
-    enum act_kind kind;
-    bool known = act_find(ev->name, &kind) && kind == ACT_REFUSED;
-    for (size_t i = 0; !known && i < sizeof told / sizeof *told; i++)
-        known = act_find(ev->name, &kind) && kind == ACT_OUTSIDE &&
-                strncmp(ev->name, told[i], strlen(told[i])) == 0;
-    return known && text_printable(ev->terminal) && text_printable(ev->staff) &&
-           strspn(ev->source, "0123456789abcdefABCDEF.:%") == strlen(ev->source) &&
-           text_valid_utf8(ev->terminal, strlen(ev->terminal)) &&
-           text_valid_utf8(ev->staff, strlen(ev->staff));
-}
-
-static enum vrs_err run_event(struct batch *b, struct partition *p, const struct line_entry *e,
-                              const struct buffer *text, struct line_result *result) {
-    struct line_event ev;
-    struct idempotent first = {0};
-    char key[8 + 2 * LINE_RECEIPT_BYTES] = "event ", at[25], detail[160];
-    bool seen = false;
-    struct log_entry entry = {.purpose = "internet_side", .detail = detail};
-    enum vrs_err err = line_event_decode(text->data, text->len, &ev);
-    if (err != VRS_OK)
-        return err;
-    if (!event_known(&ev)) /* what a taken-over outside makes up gets into no log */
-        return ERR_CORRUPT;
-    crypto_hex(e->receipt, sizeof e->receipt, key + strlen(key));
-    memcpy(result->receipt, e->receipt, sizeof result->receipt);
-    result->outcome = LINE_NOTED;
-    buffer_init(&first.answer, 1);
-    err = idempotency_look(p, key, "", 0, &seen, &first);
-    buffer_fini(&first.answer);
-    if (err != VRS_OK || seen)
-        return err;
-    actor_of(ev.staff, ev.terminal, &entry.actor);
-    entry.act = ev.name;
-    entry.result = act_refuses(ev.name) ? "refused" : "ok";
-    entry.count = ev.more;
-    clock_format_rfc3339(ev.at_ms, at);
-    (void)snprintf(detail, sizeof detail, "source=%s at=%s", ev.source, at);
-    if (ev.more > 0) {
-        size_t n = strlen(detail);
-        (void)snprintf(detail + n, sizeof detail - n, " more=%llu", (unsigned long long)ev.more);
-    }
-    if (!act_refuses(ev.name) && b->replay == NULL)
-        terminal_list_used(b->line->server->terminals, ev.terminal);
-    err = access_log_append(p, &entry, NULL);
-    if (err == VRS_OK)
-        err = idempotency_keep(p, key, "", 0, 200, NULL, 0);
-    if (err == VRS_OK && b->replay == NULL)
-        watch_event(b->line->server, partition_code(p), &ev);
-    return err;
-}
-
-/* A reading that was erased with its person does not come back by being offered again, nor does its
- * cancellation find anything to cancel. */
-static enum vrs_err was_erased(struct partition *p, const struct line_entry *e,
-                               const struct buffer *text, bool *erased) {
-    struct line_cancel c;
-    *erased = false;
-    if (e->kind == LINE_DOSE)
-        return tombstone_of_receipt(p, e->receipt, erased);
-    if (e->kind != LINE_CANCEL)
-        return VRS_OK;
-    enum vrs_err err = line_cancel_decode(text->data, text->len, &c);
-    if (err == VRS_OK)
-        err = tombstone_of_receipt(p, c.receipt, erased);
-    return err;
-}
-
-/* One entry.  What cannot be opened or read stays pending outside and raises an alarm: it is never
- * dropped and never stops its neighbours. */
-static enum vrs_err run_entry(struct batch *b, size_t i, struct partition *p, struct buffer *text,
-                              struct buffer *aad, struct tally_batch *tally) {
-    struct line_out *l = b->line;
-    const struct line_entry *e = &b->entry[i];
-    struct line_result *result = &b->result[i];
-    struct apply_proof *proof = &b->proving[i].of;
-    memset(result, 0, sizeof *result);
-    memset(proof, 0, sizeof *proof);
-    buffer_clear(text);
-    buffer_clear(aad);
-    line_aad(e, aad);
-    enum vrs_err err = ERR_TAMPERED; /* too long to be one: no matter of memory, tried for ever */
-    if (e->sealed_len <= MAX_ENTRY_BYTES)
-        err = crypto_opener_unseal(l->opener[b->job.worker_index], aad->data, aad->len, e->sealed,
-                                   e->sealed_len, text);
-    bool erased = false;
-    if (err == VRS_OK)
-        err = was_erased(p, e, text, &erased);
-    if (err == VRS_OK && erased) {
-        /* Outside it has its outcome since before; where it has none, the one that it had here. */
-        memcpy(result->receipt, e->receipt, sizeof result->receipt);
-        if (b->replay == NULL)
-            result->outcome = e->kind == LINE_CANCEL ? LINE_CANCELLED : LINE_RECORDED;
-    } else if (err == VRS_OK && e->kind == LINE_DOSE)
-        err = run_dose(l, l->opener[b->job.worker_index], p, e, text, tally, result, proof);
-    else if (err == VRS_OK && e->kind == LINE_CANCEL)
-        err = run_cancel(l, p, e, text, tally, result, proof);
-    else if (err == VRS_OK)
-        err = run_event(b, p, e, text, result);
-    if (err == ERR_TAMPERED || err == ERR_CORRUPT) {
-        log_event(LOG_ERROR, "line.entry_unreadable", LF_HEX("receipt", e->receipt, 16),
-                  LF_ERR(err));
-        metric_add(&unreadable, 1);
-        alert_note(l->server, "line_unreadable", "tablet-api");
-        result->outcome = LINE_PENDING;
-        err = VRS_OK;
-    }
-    return err;
-}
-
 static enum vrs_err batch_run(struct pool_job *job, struct partition *p) {
     struct batch *b = (struct batch *)job;
-    struct buffer text, aad;
-    struct tally_batch *tally = tally_batch_open();
-    enum vrs_err e = tally != NULL ? VRS_OK : ERR_MEMORY;
-    buffer_init(&text, MAX_ENTRY_BYTES);
-    buffer_init(&aad, 1024);
+    struct line_work w;
+    enum vrs_err e = line_work_open(&w, b->line->server, b->line->opener[job->worker_index], p,
+                                    b->replay != NULL);
     for (size_t i = 0; i < b->count && e == VRS_OK; i++)
-        e = run_entry(b, i, p, &text, &aad, tally);
+        e = line_entry_run(&w, &b->entry[i], &b->result[i], &b->proving[i].of);
     if (e == VRS_OK)
-        e = tally_batch_flush(tally, p);
-    buffer_fini(&text);
-    buffer_fini(&aad);
-    tally_batch_close(&tally);
+        e = tally_batch_flush(w.tally, p);
+    line_work_close(&w);
     return e;
 }
 
@@ -381,21 +155,32 @@ static void batch_free(struct batch *b) {
 
 static void replay_step(struct replay *r);
 
-/* To be tried again, in the order in which they came: a cancellation must not overtake its dose. */
+/* To be tried again; its town's later ones stay behind it: a cancellation must not overtake its
+ * dose. */
 static void batch_put_off(struct batch *b) {
-    struct batch **last = &b->line->failed;
-    while (*last != NULL)
-        last = &(*last)->next;
-    b->next = NULL;
-    *last = b;
+    b->next = b->line->failed;
+    b->line->failed = b;
     retry_later(b->line);
 }
 
-static bool put_off(const struct line_out *l, const char *municipality) {
-    const struct batch *b = l->failed;
-    while (b != NULL && strcmp(b->job.municipality, municipality) != 0)
-        b = b->next;
-    return b != NULL;
+static void batch_submit(struct batch *b) {
+    b->job.err = VRS_OK;
+    b->started_us = clock_mono_us();
+    b->town->busy = true;
+    if (pool_submit(b->line->server->pool, &b->job) != VRS_OK)
+        batch_put_off(b);
+}
+
+static void town_next(struct town *t) {
+    struct batch *b = t->first;
+    t->busy = false;
+    if (b == NULL)
+        return;
+    t->first = b->next;
+    if (t->first == NULL)
+        t->last = &t->first;
+    b->next = NULL;
+    batch_submit(b);
 }
 
 static void batch_done(struct pool_job *job) {
@@ -432,17 +217,72 @@ static void batch_done(struct pool_job *job) {
         b->replay->replayed += b->count;
         replay_step(b->replay);
     }
+    town_next(b->town);
     batch_free(b);
     line_outcomes_post(l->outcomes);
     pull(l);
 }
 
-static void batch_submit(struct batch *b) {
-    b->job.err = VRS_OK;
-    b->started_us = clock_mono_us();
-    if (put_off(b->line, b->job.municipality) ||
-        pool_submit(b->line->server->pool, &b->job) != VRS_OK)
-        batch_put_off(b);
+static void town_drop(struct town *t) {
+    while (t->first != NULL) {
+        struct batch *b = t->first;
+        t->first = b->next;
+        batch_free(b);
+    }
+    t->last = &t->first;
+}
+
+/* Room for `more` entries behind those that are there. */
+static bool batch_grow(struct batch *b, size_t more) {
+    size_t cap = b->cap == 0 ? 16 : b->cap;
+    while (cap < b->count + more)
+        cap *= 2;
+    if (cap == b->cap)
+        return true;
+    struct line_entry *entries = realloc(b->entry, cap * sizeof *entries);
+    if (entries == NULL)
+        return false;
+    b->entry = entries;
+    struct line_result *results = realloc(b->result, cap * sizeof *results);
+    if (results == NULL)
+        return false;
+    b->result = results;
+    struct proving *proving = realloc(b->proving, cap * sizeof *proving);
+    if (proving == NULL)
+        return false;
+    b->proving = proving;
+    b->cap = cap;
+    return true;
+}
+
+/* Into the one that waits last, if they may go together. */
+static bool batch_joins(struct batch *b) {
+    struct town *t = b->town;
+    struct batch *last = t->first;
+    while (last != NULL && last->next != NULL)
+        last = last->next;
+    if (last == NULL || last->replay != b->replay || last->count + b->count > LINE_MAX_ENTRIES ||
+        !batch_grow(last, b->count))
+        return false;
+    memcpy(last->entry + last->count, b->entry, b->count * sizeof *b->entry);
+    last->count += b->count;
+    if (b->replay != NULL)
+        b->replay->batches--;
+    b->count = 0; /* theirs now */
+    batch_free(b);
+    return true;
+}
+
+/* In the order in which they came. */
+static void batch_queue(struct batch *b) {
+    struct town *t = b->town;
+    if (!t->busy) {
+        batch_submit(b);
+    } else if (!batch_joins(b)) {
+        b->next = NULL;
+        *t->last = b;
+        t->last = &b->next;
+    }
 }
 
 /* Entries of one answer, sorted into batches by municipality. */
@@ -454,15 +294,28 @@ struct sorter {
     size_t count;
 };
 
+static struct town *town_for(struct line_out *l, const char *municipality) {
+    struct town **at = &l->towns[strtoul(municipality, NULL, 10) / 10 % TOWN_BUCKETS];
+    while (*at != NULL && strcmp((*at)->municipality, municipality) != 0)
+        at = &(*at)->next;
+    if (*at == NULL && (*at = calloc(1, sizeof **at)) != NULL) {
+        (void)snprintf((*at)->municipality, sizeof(*at)->municipality, "%s", municipality);
+        (*at)->last = &(*at)->first;
+    }
+    return *at;
+}
+
 static struct batch *batch_for(struct sorter *s, const char *municipality) {
+    struct town *t = town_for(s->line, municipality);
     for (struct batch *b = s->batches; b != NULL; b = b->next) {
-        if (strcmp(b->job.municipality, municipality) == 0)
+        if (b->town == t)
             return b;
     }
-    struct batch *b = calloc(1, sizeof *b);
+    struct batch *b = t != NULL ? calloc(1, sizeof *b) : NULL;
     if (b == NULL)
         return NULL;
     b->line = s->line;
+    b->town = t;
     b->replay = s->replay;
     b->job.run = batch_run;
     b->job.committed = batch_committed;
@@ -508,7 +361,7 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     }
     if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
-        metric_add(&unreadable, 1);
+        line_entry_unreadable();
         alert_note(s->line->server, "line_unreadable", "tablet-api");
         s->count++;
         s->last_seq = seq > s->last_seq ? seq : s->last_seq;
@@ -517,22 +370,8 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     struct batch *b = batch_for(s, place);
     if (b == NULL)
         return ERR_MEMORY;
-    if (b->count == b->cap) {
-        size_t cap = b->cap == 0 ? 16 : 2 * b->cap;
-        struct line_entry *entries = realloc(b->entry, cap * sizeof *entries);
-        if (entries == NULL)
-            return ERR_MEMORY;
-        b->entry = entries;
-        struct line_result *results = realloc(b->result, cap * sizeof *results);
-        if (results == NULL)
-            return ERR_MEMORY;
-        b->result = results;
-        struct proving *proving = realloc(b->proving, cap * sizeof *proving);
-        if (proving == NULL)
-            return ERR_MEMORY;
-        b->proving = proving;
-        b->cap = cap;
-    }
+    if (!batch_grow(b, 1))
+        return ERR_MEMORY;
     uint8_t *sealed = malloc(e->sealed_len);
     if (sealed == NULL)
         return ERR_MEMORY;
@@ -553,7 +392,7 @@ static void sorted_submit(struct sorter *s) {
         s->line->in_flight += b->count;
         if (s->replay != NULL)
             s->replay->batches++;
-        batch_submit(b);
+        batch_queue(b);
     }
 }
 
@@ -715,7 +554,7 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
     struct secret_key key;
     l->server = s;
     l->last_pull_ms = clock_mono_ms();
-    metric_register(&unreadable);
+    line_entry_show();
     metric_register(&apply_us);
     enum vrs_err e = snapshot_read_key(c->inbox_key_file, &key, fault);
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++) {
@@ -767,6 +606,9 @@ void line_out_close(struct line_out **lp) {
         client_close(&l->client);
     if (l->retry != NULL)
         event_free(l->retry);
+    for (size_t i = 0; i < TOWN_BUCKETS; i++)
+        for (struct town *t = l->towns[i]; t != NULL; t = t->next)
+            town_drop(t);
     *lp = NULL;
 }
 

@@ -12,7 +12,7 @@
 #include "vrs-server/setting.h"
 #include "vrs-server/views.h"
 
-enum { SLICE = 4000, LOOK_MAX = 2000000, USUAL_DAYS = 31 };
+enum { SLICE = 500, LOOK_MAX = 2000000, USUAL_DAYS = 31 };
 static const int64_t day_ms = 86400000;
 
 struct reporting {

@@ -8,7 +8,7 @@
 #include "partitions/access_log.h"
 #include "vrs-server/alerts/alert.h"
 
-enum { SLICE = 1000 };
+enum { SLICE = 100 }; /* entries a turn of the worker: about a millisecond */
 
 struct log_watch {
     struct pool_job job; /* first: one slice at a time */

@@ -15,7 +15,7 @@
 #include "vrs-server/request.h"
 #include "vrs-server/views.h"
 
-enum { SLICE = 4000, LOOK_MAX = 5000000, ACTS = 160, USERS = 2000 };
+enum { SLICE = 500, LOOK_MAX = 5000000, ACTS = 160, USERS = 2000 };
 
 struct act_count {
     char act[40];

@@ -14,7 +14,7 @@
 #include "vrs-server/residents/import_rows.h"
 
 enum {
-    IMPORT_PART_BYTES = 16 << 10, /* a transaction: others wait for so many rows at most */
+    IMPORT_PART_BYTES = 4 << 10, /* a transaction: others wait for so many rows at most */
     IMPORT_MAX_BYTES = 1 << 30,
     IMPORT_STAGED_DAYS = 7, /* standard; data/policies.json: import_staged */
     IMPORT_MAX_OPEN = 20,   /* neither committed, refused nor removed, a municipality */
