@@ -108,6 +108,8 @@ static enum vrs_err fill(struct tool *t, const char *code, uint64_t people, uint
     if (e == VRS_OK)
         e = partition_open(&store_sqlite, t->partitions, code, t->keys, STORE_CREATE, &p,
                            &t->fault);
+    if (e == VRS_OK)
+        store_sqlite.favour(partition_store(p), true);
     for (uint64_t at = from; e == VRS_OK && at < people; at += GROUP)
         e = put_group(t, p, code, at, at + GROUP < people ? at + GROUP : people);
     partition_close(&p);

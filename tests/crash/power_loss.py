@@ -6,7 +6,8 @@ be missing, from the first moment on: the first loss comes right after the resid
 The controls are builds that commit without a sync (synchronous=NORMAL), one program at a time: each
 must be caught.  Needs root, loop devices, e2fsprogs and xfsprogs; says what it could not do.
 
-$VRS_LOSSES: how many a file system (4; in the long run 20).  $VRS_SEED repeats a run's choices."""
+$VRS_LOSSES: how many a file system (4; in the long run 20).  $VRS_SEED repeats a run's choices.
+$VRS_FILE_SYSTEMS and $VRS_CONTROLS: which of them (all)."""
 import os
 import random
 import sys
@@ -26,6 +27,8 @@ from stack import TOWNS, Stack  # noqa: E402
 
 LOSSES = int(os.environ.get("VRS_LOSSES", 20 if os.environ.get("VRS_LONG") else 4))
 SEED = int(os.environ.get("VRS_SEED", time.time_ns() % 10**9))
+KINDS = os.environ.get("VRS_FILE_SYSTEMS", "ext4 xfs").split()
+CONTROLS = os.environ.get("VRS_CONTROLS", "tablet-api vrs-server vrs-number").split()
 CONTROL_LOSSES = 5  # each is expected to be enough by itself
 MEGABYTES = 700
 # Both answers are seen, and signed heads go to their second place all the time.
@@ -74,7 +77,7 @@ def losses(home, kind, rng):
             it.lose_power()
         ok(went_on and work.grown(200), f"{tag} the load goes on after each of {LOSSES + 1} power losses in"
            f" {time.monotonic() - began:.0f} s")
-        felt(work.stop(), work.refused, tag, "the losses")
+        felt(work.stop(), work.refused, tag, "the losses", both=LOSSES > 3)
         look(stack, work, tag)
         second_place(stack, tag)
     except Exception:  # the other file system is still to be tried
@@ -137,14 +140,14 @@ def main():
 
     def all_of_it(stack):
         home, kinds = os.path.dirname(stack.home), []
-        for kind in ("ext4", "xfs"):
+        for kind in KINDS:
             reason = why or cannot_have(kind, os.path.join(home, "probe-" + kind))
             if reason:
                 skip(f"D2 {kind}", reason)
                 continue
             kinds.append(kind)
             losses(home, kind, random.Random(SEED))
-        for program in ("tablet-api", "vrs-server", "vrs-number") if kinds else ():
+        for program in CONTROLS if kinds else ():
             control(home, program, kinds[0])
 
     run(all_of_it, start=False)

@@ -291,10 +291,10 @@ def look(stack, work, tag):
     ok(min(entries) > 0, f"{tag} the log chains verify ({sum(entries)} entries)", entries)
 
 
-def felt(result, refused, tag, what):
+def felt(result, refused, tag, what, both=True):
     """The test has tested something: doses of both answers, repeated ones, and refused ones."""
     shown = {k: result.get(k) for k in ("acknowledged", "201", "202", "retried", "lost", "again")}
     ok(result["ok"], f"{tag} every dose was settled with its key, no key got two receipts: {shown}", result)
-    ok(result.get("201", 0) > 0 and result.get("202", 0) > 0 and result.get("retried", 0) > 0
+    ok(result.get("201", 0) > 0 and (result.get("202", 0) > 0 or not both) and result.get("retried", 0) > 0
        and set(refused.answers) <= {422, 503} and refused.answers[422] > 0,
        f"{tag} {what} were felt: there are 201s, 202s, repeated and refused readings", (result, refused.answers))

@@ -126,9 +126,28 @@ static enum vrs_err open_room(struct area *a, const char *code, bool make, struc
         close_room(a, oldest);
     }
     *out = &a->rooms[a->open++];
-    (*out)->partition = p;
+    **out = (struct room){.partition = p};
     (void)snprintf((*out)->code, sizeof(*out)->code, "%s", code);
     return VRS_OK;
+}
+
+static void favour(struct room *r, bool on) {
+    const struct store_engine *engine = partition_engine(r->partition);
+    if (engine->favour != NULL)
+        engine->favour(partition_store(r->partition), on);
+    r->favoured = on;
+}
+
+/* One municipality that is worked in again and again (an import) may hold more memory. */
+static void favour_again(struct area *a, struct room *r) {
+    bool again = strcmp(a->last, r->code) == 0;
+    memcpy(a->last, r->code, sizeof a->last);
+    if (!again || r->favoured)
+        return;
+    for (size_t i = 0; i < a->open; i++)
+        if (a->rooms[i].favoured)
+            favour(&a->rooms[i], false);
+    favour(r, true);
 }
 
 enum vrs_err area_room(struct area *a, const char *code, bool make, struct partition **out,
@@ -139,11 +158,14 @@ enum vrs_err area_room(struct area *a, const char *code, bool make, struct parti
         e = open_room(a, code, make, &r, fault);
     if (e != VRS_OK)
         return e;
-    if (partition_needs_recovery(r->partition))
+    if (partition_needs_recovery(r->partition)) {
+        r->favoured = false; /* it is opened anew */
         e = partition_recover(r->partition, fault);
+    }
     if (e != VRS_OK)
         return e;
     r->used = ++a->clock;
+    favour_again(a, r);
     *out = r->partition;
     return VRS_OK;
 }

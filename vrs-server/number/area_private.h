@@ -11,6 +11,7 @@ struct room {
     char code[7];
     struct partition *partition;
     uint64_t used; /* greater is more recent */
+    bool favoured; /* at most one is */
 };
 
 struct area {
@@ -22,6 +23,7 @@ struct area {
     size_t max_open, open;
     struct room *rooms; /* max_open of them, the first `open` in use */
     uint64_t clock;     /* counts uses */
+    char last[7];       /* used last */
     struct erased gone; /* of the group at work: whose seals must not stay */
     struct {
         uint64_t opens, makes, puts, matches, misses, reveals, erasures, lists, refused, commits,
