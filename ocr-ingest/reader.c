@@ -92,6 +92,18 @@ static uint8_t confidence(float sure) {
     return (uint8_t)(sure < 0 ? 0 : sure > 1 ? 255 : sure * 255);
 }
 
+/* Of cell k enough is seen to tell that nothing stands there, beside the digit of the next cell: at
+ * the picture's edge the networks have nothing to look at. */
+static bool paper(const struct picture *p, const struct line *l, int k, int digit) {
+    const float even = 0.4F; /* of the digit's spread: noise and shades of the paper */
+    struct cell c;
+    line_cell(l, digit, &c);
+    float ink = spread_in(p, &c);
+    line_cell(l, k, &c);
+    float here = spread_in(p, &c);
+    return here >= 0 && (in_picture(p, &c) || here < even * ink);
+}
+
 /* One line of cells, read. */
 static void read_line(const struct picture *p, const struct line *l, struct reader_result *r) {
     enum { ROOM = 64 };
@@ -130,10 +142,10 @@ static void read_line(const struct picture *p, const struct line *l, struct read
     r->height = 2 * __builtin_sqrtf(c.hx * c.hx + c.hy * c.hy);
     if (to - from + 1 != READER_DIGITS)
         return;
-    /* Beside it there is paper: whatever else stands there may be the nineteenth digit. */
+    /* Whatever else stands beside it may be the nineteenth digit. */
     for (int side = 0; side < 2; side++) {
         int k = side == 0 ? from - 1 : to + 1;
-        if (op[k - base].digit != CLASS_OTHER)
+        if (op[k - base].digit != CLASS_OTHER || !paper(p, l, k, side == 0 ? from : to))
             return;
     }
     r->unsure = 0;

@@ -1,6 +1,9 @@
 #include "ocr-ingest/reader_private.h"
 #include "ocr-ingest/reader_weights.h"
 
+/* A patch is that much larger than its cell. */
+static const float WIDER = 1.3F, HIGHER = 1.45F;
+
 /* e^x for x ≤ 0, good to 1e-4: no libm in wasm. */
 static float exp_of(float x) {
     if (x < -30)
@@ -24,13 +27,39 @@ static float at(const struct picture *p, float x, float y) {
     return top + v * (low - top);
 }
 
-bool take_patch(const struct picture *p, const struct cell *c, float out[PATCH]) {
-    float sum = 0, square = 0, ax = 1.3F * c->ax, ay = 1.3F * c->ay, hx = 1.45F * c->hx,
-          hy = 1.45F * c->hy;
+float spread_in(const struct picture *p, const struct cell *c) {
+    enum { ACROSS = 10, DOWN = 14, LEAST = 56 }; /* points; least: two fifths of them */
+    float sum = 0, square = 0, n = 0;
+    for (int j = 0; j < DOWN; j++) {
+        for (int i = 0; i < ACROSS; i++) {
+            float u = ((float)i + 0.5F) * 2 / ACROSS - 1, v = ((float)j + 0.5F) * 2 / DOWN - 1;
+            float x = c->x + u * c->ax + v * c->hx, y = c->y + u * c->ay + v * c->hy;
+            if (!(x > 1 && y > 1 && x < (float)p->width - 2 && y < (float)p->height - 2))
+                continue;
+            float s = at(p, x, y);
+            sum += s;
+            square += s * s;
+            n++;
+        }
+    }
+    if (n < LEAST)
+        return -1;
+    float mean = sum / n;
+    return __builtin_sqrtf(square / n - mean * mean + 1e-6F);
+}
+
+bool in_picture(const struct picture *p, const struct cell *c) {
+    float ax = WIDER * c->ax, ay = WIDER * c->ay, hx = HIGHER * c->hx, hy = HIGHER * c->hy;
     float reach_x = (ax < 0 ? -ax : ax) + (hx < 0 ? -hx : hx) + 2;
     float reach_y = (ay < 0 ? -ay : ay) + (hy < 0 ? -hy : hy) + 2;
-    if (!(c->x > reach_x && c->y > reach_y && c->x < (float)p->width - reach_x &&
-          c->y < (float)p->height - reach_y))
+    return c->x > reach_x && c->y > reach_y && c->x < (float)p->width - reach_x &&
+           c->y < (float)p->height - reach_y;
+}
+
+bool take_patch(const struct picture *p, const struct cell *c, float out[PATCH]) {
+    float sum = 0, square = 0, ax = WIDER * c->ax, ay = WIDER * c->ay, hx = HIGHER * c->hx,
+          hy = HIGHER * c->hy;
+    if (!in_picture(p, c))
         return false;
     /* A large digit is averaged, not skipped over. */
     float step = (hy < 0 ? -hy : hy) * 2 / PATCH_H;

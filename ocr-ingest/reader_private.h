@@ -37,6 +37,10 @@ struct pass {
 int find_lines(void *workspace, const struct picture *p, const struct pass *how,
                struct line out[MAX_LINES]);
 
+/* The patch of this cell is. */
+bool in_picture(const struct picture *p, const struct cell *c);
+/* How much brightness varies in what the picture has of the cell; below 0 when it has too little. */
+float spread_in(const struct picture *p, const struct cell *c);
 /* A patch of 1.3 pitches by 1.45 heights, brightness and contrast made equal: values about -2 … 2.
  * False where it leaves the picture or has no contrast (`flat`). */
 bool take_patch(const struct picture *p, const struct cell *c, float out[PATCH]);

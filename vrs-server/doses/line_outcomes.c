@@ -61,7 +61,7 @@ struct line_outcomes {
     struct client *client;
     struct event *retry, *prove;
     struct unproven_job *collecting; /* to be marked with the next post */
-    char (*lacking)[7];              /* municipalities with marks for want of a proof */
+    char (*lacking)[7];              /* municipalities with marks that are to be looked at again */
     size_t lacking_count, lacking_cap;
     bool proving; /* one of them is being looked at */
     struct pending *pending;
@@ -140,10 +140,14 @@ static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
     return VRS_OK;
 }
 
+static void note_lacking(struct line_outcomes *l, const char *municipality);
+
 static void mark_done(struct pool_job *job) {
-    /* Not marked: it is found and handed over once more at the next start. */
-    if (job->err != VRS_OK)
+    const struct mark_job *m = (struct mark_job *)job;
+    if (job->err != VRS_OK) { /* found soon, and handed over once more */
         log_fault(LOG_WARN, "line.mark_failed", &job->fault);
+        note_lacking(m->line, job->municipality);
+    }
     free(job);
 }
 
@@ -166,8 +170,10 @@ static void mark_sent(struct line_outcomes *l, struct pending *done, size_t coun
                 done[j].municipality[0] = '\0';
             }
         }
-        if (pool_submit(l->server->pool, &m->job) != VRS_OK)
+        if (pool_submit(l->server->pool, &m->job) != VRS_OK) {
+            note_lacking(l, m->job.municipality);
             free(m);
+        }
     }
 }
 
@@ -308,6 +314,7 @@ static void prove_soon(struct line_outcomes *l) {
         (void)event_add(l->prove, &soon);
 }
 
+/* Its marks are looked at again, each second one municipality's, until none is left. */
 static void note_lacking(struct line_outcomes *l, const char *municipality) {
     for (size_t i = 0; i < l->lacking_count; i++)
         if (strcmp(l->lacking[i], municipality) == 0)
@@ -327,8 +334,8 @@ static void note_lacking(struct line_outcomes *l, const char *municipality) {
 static void none_lacking(struct line_outcomes *l, const char *municipality) {
     for (size_t i = 0; i < l->lacking_count; i++)
         if (strcmp(l->lacking[i], municipality) == 0) {
-            memmove(l->lacking[i], l->lacking[l->lacking_count - 1], sizeof *l->lacking);
             l->lacking_count--;
+            memmove(l->lacking[i], l->lacking[i + 1], (l->lacking_count - i) * sizeof *l->lacking);
             return;
         }
 }
@@ -353,14 +360,13 @@ static void unsent_done(struct pool_job *job) {
     }
     if (u->for_proofs)
         l->proving = false;
-    if (looked && u->lacking == 0 && u->count < MAX_UNSENT)
-        none_lacking(l, job->municipality);
-    else if (looked)
-        note_lacking(l, job->municipality);
+    bool all = looked && u->lacking == 0 && u->count < MAX_UNSENT;
+    none_lacking(l, job->municipality);
+    if ((looked && !all) || (!l->closing && err_retryable(job->err)))
+        note_lacking(l, job->municipality); /* after the others */
     if (!l->closing) {
         line_outcomes_post(l);
-        if (u->for_proofs && looked && u->lacking == 0 && u->count < MAX_UNSENT &&
-            l->lacking_count > 0) {
+        if (u->for_proofs && all && l->lacking_count > 0) {
             l->proving = true; /* the signer is back: on with the next one */
             find(l, l->lacking[0], true);
         } else {
@@ -384,11 +390,10 @@ static void find(struct line_outcomes *l, const char *municipality, bool for_pro
         if (pool_submit(l->server->pool, &u->job) == VRS_OK)
             return;
     }
-    free(u); /* still marked: found at the next kick or start */
-    if (for_proofs) {
+    free(u);
+    if (for_proofs)
         l->proving = false;
-        prove_soon(l);
-    }
+    note_lacking(l, municipality);
 }
 
 void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
