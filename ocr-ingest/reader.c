@@ -104,36 +104,40 @@ static bool paper(const struct picture *p, const struct line *l, int k, int digi
     return here >= 0 && (in_picture(p, &c) || here < even * ink);
 }
 
+/* A line's cells, each looked at when it is first asked for: most lines of a page are told to be no
+ * coupon's by their ends. */
+enum { ROOM = 64, MORE = 6, BESIDE = MORE + 2 }; /* digits beyond an end at most; cells there */
+struct cells {
+    const struct picture *p;
+    const struct line *l;
+    bool seen[ROOM];
+    struct opinion op[ROOM];
+};
+
+static const struct opinion *at_cell(struct cells *c, int k) {
+    int i = k - c->l->first + BESIDE;
+    if (!c->seen[i])
+        look_at(c->p, c->l, k, &c->op[i]);
+    c->seen[i] = true;
+    return &c->op[i];
+}
+
 /* One line of cells, read. */
 static void read_line(const struct picture *p, const struct line *l, struct reader_result *r) {
-    enum { ROOM = 64 };
-    struct opinion op[ROOM];
+    struct cells cells = {.p = p, .l = l};
     int from = l->first, to = l->last;
     r->reason = READER_CUT_LINE;
-    if (to - from + 1 > ROOM - 16)
+    if (to - from + 1 > ROOM - 2 * BESIDE)
         return;
     /* Digits that the threshold lost stand at the ends; what is no digit there is given back. */
-    for (int k = from; k <= to; k++)
-        look_at(p, l, k, &op[k - from + 8]);
-    int base = from - 8;
-    while (to - from + 1 > 1 && !digit_like(&op[from - base]))
+    while (from < to && !digit_like(at_cell(&cells, from)))
         from++;
-    while (to - from + 1 > 1 && !digit_like(&op[to - base]))
+    while (from < to && !digit_like(at_cell(&cells, to)))
         to--;
-    for (int side = 0; side < 2; side++) {
-        for (int more = 0; more < 6; more++) {
-            int k = side == 0 ? from - 1 : to + 1;
-            if (k < base || k - base >= ROOM)
-                return;
-            look_at(p, l, k, &op[k - base]);
-            if (!digit_like(&op[k - base]))
-                break;
-            if (side == 0)
-                from = k;
-            else
-                to = k;
-        }
-    }
+    for (int more = 0; more < MORE && digit_like(at_cell(&cells, from - 1)); more++)
+        from--;
+    for (int more = 0; more < MORE && digit_like(at_cell(&cells, to + 1)); more++)
+        to++;
     struct cell c;
     line_cell(l, from, &c);
     r->x0 = c.x, r->y0 = c.y;
@@ -145,12 +149,12 @@ static void read_line(const struct picture *p, const struct line *l, struct read
     /* Whatever else stands beside it may be the nineteenth digit. */
     for (int side = 0; side < 2; side++) {
         int k = side == 0 ? from - 1 : to + 1;
-        if (op[k - base].digit != CLASS_OTHER || !paper(p, l, k, side == 0 ? from : to))
+        if (at_cell(&cells, k)->digit != CLASS_OTHER || !paper(p, l, k, side == 0 ? from : to))
             return;
     }
     r->unsure = 0;
     for (int i = 0; i < READER_DIGITS; i++) {
-        const struct opinion *o = &op[from - base + i];
+        const struct opinion *o = at_cell(&cells, from + i);
         r->digits[i] = o->digit == CLASS_OTHER ? '?' : (char)('0' + o->digit);
         r->second[i] = (uint8_t)o->second;
         r->confidence[i] = o->digit == CLASS_OTHER ? 0 : confidence(o->sure);
