@@ -193,20 +193,58 @@ static void take(struct reader_result *out, const struct reader_result *r) {
         *out = *r;
 }
 
+/* Another pass places cells a little differently: that helps a digit too faint to be sure of, not
+ * what is no digit. */
+static bool worth_another_look(const struct reader_result *r) {
+    if (r->reason != READER_UNSURE_DIGIT)
+        return false;
+    for (int i = 0; i < READER_DIGITS; i++) {
+        if (r->digits[i] == '?')
+            return false;
+    }
+    return true;
+}
+
+static bool near(const struct line *a, int k, const struct line *b, int j) {
+    const float reach = 0.1F; /* of half a digit's height */
+    struct cell one, other;
+    line_cell(a, k, &one);
+    line_cell(b, j, &other);
+    float dx = one.x - other.x, dy = one.y - other.y;
+    return dx * dx + dy * dy < reach * reach * one.hy * one.hy;
+}
+
+/* As many cells between the same ends as a line that is done with. */
+static bool known(const struct line *l, const struct line *done, int n) {
+    for (int i = 0; i < n; i++) {
+        const struct line *d = &done[i];
+        if (l->last - l->first == d->last - d->first && near(l, l->first, d, d->first) &&
+            near(l, l->last, d, d->last))
+            return true;
+    }
+    return false;
+}
+
 enum reader_reason reader_read(void *workspace, const uint8_t *grey, int width, int height,
                                int stride, struct reader_result *out) {
-    static const struct pass passes[] = {{14, 9, true}, {10, 16, false}, {22, 6, true}};
+    enum { PASSES = 3 };
+    static const struct pass passes[PASSES] = {{14, 9, true}, {10, 16, false}, {22, 6, true}};
     const struct picture p = {grey, width, height, stride};
     *out = (struct reader_result){.reason = READER_NO_LINE};
     if (reader_workspace_bytes(width, height) == 0 || stride < width)
         return out->reason = READER_BAD_PICTURE;
-    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
-        struct line lines[MAX_LINES];
-        int n = find_lines(workspace, &p, &passes[i], lines);
-        for (int j = 0; j < n; j++) {
+    struct line lines[PASSES * MAX_LINES]; /* first those that are done with */
+    int done = 0;
+    for (int i = 0; i < PASSES; i++) {
+        int before = done, found = done + find_lines(workspace, &p, &passes[i], &lines[done]);
+        for (int j = before; j < found; j++) {
+            if (known(&lines[j], lines, before))
+                continue;
             struct reader_result r = {.reason = READER_NO_LINE};
             read_line(&p, &lines[j], &r);
             take(out, &r);
+            if (!worth_another_look(&r))
+                lines[done++] = lines[j];
         }
         if (out->reason == READER_OK || out->reason == READER_TWO_LINES)
             break;
