@@ -105,12 +105,14 @@ static void refuses_a_line_that_is_cut(void **state) {
     assert_true(why == READER_CUT_LINE || why == READER_NO_LINE || why == READER_UNSURE_DIGIT);
 }
 
-/* Twenty digits of which the picture's edge cuts the last: the first eighteen are no coupon's line.  A
- * cell of which a part is seen must be seen to be paper. */
-static void refuses_digits_beside_a_cell_cut_by_the_edge(void **state) {
+/* Once read as coupons: eighteen of twenty digits, the last of which the picture's edge cuts (a cell
+ * of which a part is seen must be seen to be paper); and a Q among clear digits. */
+static void refuses_what_was_once_read_wrongly(void **state) {
     (void)state;
     struct reader_result r;
     frame_make(maker, FRAME_HARD, UINT64_C(748204844888), frame);
+    assert_int_not_equal(read_frame(&r), READER_OK);
+    frame_make(maker, FRAME_NEGATIVE, UINT64_C(302978208319), frame);
     assert_int_not_equal(read_frame(&r), READER_OK);
 }
 
@@ -146,7 +148,7 @@ int main(void) {
         cmocka_unit_test(reads_no_letters_as_digits),
         cmocka_unit_test(keeps_nothing_of_the_picture_before),
         cmocka_unit_test(refuses_a_line_that_is_cut),
-        cmocka_unit_test(refuses_digits_beside_a_cell_cut_by_the_edge),
+        cmocka_unit_test(refuses_what_was_once_read_wrongly),
         cmocka_unit_test(refuses_a_covered_digit),
         cmocka_unit_test(takes_pictures_of_its_sizes_only),
     };
