@@ -44,8 +44,8 @@ float spread_in(const struct picture *p, const struct cell *c) {
     }
     if (n < LEAST)
         return -1;
-    float mean = sum / n;
-    return __builtin_sqrtf(square / n - mean * mean + 1e-6F);
+    float mean = sum / n, var = square / n - mean * mean;
+    return var > 0 ? __builtin_sqrtf(var) : 0; /* of white paper rounding makes it less than 0 */
 }
 
 bool in_picture(const struct picture *p, const struct cell *c) {

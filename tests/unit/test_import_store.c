@@ -32,6 +32,7 @@ static struct import announce(const char *name, enum import_state s) {
                        .kind = IMPORT_RESIDENTS,
                        .size = 2 * IMPORT_PART_BYTES,
                        .received = 2 * IMPORT_PART_BYTES,
+                       .part_bytes = IMPORT_PART_BYTES,
                        .results = 1,
                        .made_ms = now_ms,
                        .touched_ms = now_ms};

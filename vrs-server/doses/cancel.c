@@ -100,8 +100,10 @@ enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct li
         secret_wipe(&c, sizeof c);
         return VRS_OK;
     }
-    e = VRS_OK;
-    bool cancels = found && c.state != CLAIM_CANCELLED && may_cancel(&c, cancel, received_ms);
+    /* Read before anything is counted: a damaged resident leaves no trace. */
+    e = c.has_person ? person_get(p, &c.person, &holder) : VRS_OK;
+    bool cancels =
+        e == VRS_OK && found && c.state != CLAIM_CANCELLED && may_cancel(&c, cancel, received_ms);
     if (cancels) {
         apply_count(tally, &c, -1);
         told = c.state != CLAIM_WAITING; /* a waiting receipt becomes final: once */
@@ -113,8 +115,6 @@ enum vrs_err apply_cancel(struct server *s, struct partition *p, const struct li
         c.changed_ms = received_ms;
         result->outcome = LINE_CANCELLED;
     }
-    if (e == VRS_OK && c.has_person)
-        e = person_get(p, &c.person, &holder);
     const struct log_actor who = {
         .user = cancel->staff, .terminal = cancel->terminal, .source = "internet"};
     struct apply_proof of_dose;

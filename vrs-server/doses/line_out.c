@@ -183,6 +183,46 @@ static void town_next(struct town *t) {
     batch_submit(b);
 }
 
+/* Each is listed once by a process, however often it is offered. */
+static void tell_gone(struct line_out *l, const struct line_entry *e) {
+    alert_state(l->server, "town_gone", e->municipality, true);
+    if (e->seq <= l->gone_seq)
+        return;
+    l->gone_seq = e->seq;
+    log_event(LOG_WARN, "line.town_gone", LF_STR("municipality", e->municipality),
+              LF_HEX("receipt", e->receipt, 16));
+}
+
+/* Done with: its town's next one may go. */
+static void batch_over(struct batch *b) {
+    struct line_out *l = b->line;
+    l->in_flight -= b->count;
+    if (b->replay != NULL) {
+        b->replay->batches--;
+        replay_step(b->replay);
+    }
+    town_next(b->town);
+    batch_free(b);
+    line_outcomes_post(l->outcomes);
+    pull(l);
+}
+
+static void batch_failed(struct batch *b) {
+    struct line_out *l = b->line;
+    struct pool_job *job = &b->job;
+    if (keyring_ended(l->server->keys, job->municipality,
+                      KEY_RECORDS)) { /* L3: it left meanwhile */
+        for (size_t i = 0; i < b->count; i++)
+            tell_gone(l, &b->entry[i]);
+        batch_over(b);
+        return;
+    }
+    log_fault(LOG_ERROR, "line.batch_failed", &job->fault); /* L2 */
+    if (job->err != ERR_BUSY && job->err != ERR_MEMORY)
+        alert_note(l->server, "storage_failing", job->municipality);
+    batch_put_off(b);
+}
+
 static void batch_done(struct pool_job *job) {
     struct batch *b = (struct batch *)job;
     struct line_out *l = b->line;
@@ -190,11 +230,8 @@ static void batch_done(struct pool_job *job) {
         batch_free(b);
         return;
     }
-    if (job->err != VRS_OK) { /* L2 */
-        log_fault(LOG_ERROR, "line.batch_failed", &job->fault);
-        if (job->err == ERR_STORAGE || job->err == ERR_UNKNOWN)
-            alert_note(l->server, "storage_failing", job->municipality);
-        batch_put_off(b);
+    if (job->err != VRS_OK) {
+        batch_failed(b);
         return;
     }
     bool cancelled = false;
@@ -210,17 +247,10 @@ static void batch_done(struct pool_job *job) {
     }
     if (cancelled) /* of a dose that waited for its coupon: its own receipt has become final */
         line_outcomes_find(l->outcomes, job->municipality);
-    l->in_flight -= b->count;
     metric_observe_us(&apply_us, clock_mono_us() - b->started_us);
-    if (b->replay != NULL) {
-        b->replay->batches--;
+    if (b->replay != NULL)
         b->replay->replayed += b->count;
-        replay_step(b->replay);
-    }
-    town_next(b->town);
-    batch_free(b);
-    line_outcomes_post(l->outcomes);
-    pull(l);
+    batch_over(b);
 }
 
 static void town_drop(struct town *t) {
@@ -336,16 +366,6 @@ static const char *place_of(const struct line_out *l, const struct line_entry *e
     if (known && !*gone)
         return e->municipality;
     return e->kind == LINE_EVENT ? REGISTRY : NULL;
-}
-
-/* Each is listed once by a process, however often it is offered. */
-static void tell_gone(struct line_out *l, const struct line_entry *e) {
-    alert_state(l->server, "town_gone", e->municipality, true);
-    if (e->seq <= l->gone_seq)
-        return;
-    l->gone_seq = e->seq;
-    log_event(LOG_WARN, "line.town_gone", LF_STR("municipality", e->municipality),
-              LF_HEX("receipt", e->receipt, 16));
 }
 
 static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {

@@ -15,7 +15,7 @@
  *  O2  a waiting claim that became final is marked unsent in its partition until then, so that a
  *      crash here loses nothing; so is one whose proof could not be made yet. */
 
-enum { RETRY_MS = 500, PROVE_AGAIN_S = 1, MAX_UNSENT = 500 };
+enum { RETRY_MS = 500, LOOK_AGAIN_S = 1, MAX_UNSENT = 500 };
 
 /* An outcome that the outside does not have yet. */
 struct pending {
@@ -38,7 +38,8 @@ struct mark_job {
 struct unsent_job {
     struct pool_job job; /* first */
     struct line_outcomes *line;
-    bool for_proofs; /* looked for because proofs were missing */
+    bool again; /* because of what was noted for later */
+    bool tell;  /* also what lacks its proof: nobody has told it */
     size_t count, lacking;
     struct buffer proofs;
     struct line_result result[MAX_UNSENT];
@@ -56,14 +57,20 @@ struct unproven_job {
     struct unproven_job *next;
 };
 
+/* A municipality whose marks are to be looked at again. */
+struct later {
+    char municipality[7];
+    bool tell; /* as in struct unsent_job */
+};
+
 struct line_outcomes {
     struct server *server;
     struct client *client;
-    struct event *retry, *prove;
+    struct event *retry, *look;
     struct unproven_job *collecting; /* to be marked with the next post */
-    char (*lacking)[7];              /* municipalities with marks that are to be looked at again */
-    size_t lacking_count, lacking_cap;
-    bool proving; /* one of them is being looked at */
+    struct later *later;
+    size_t later_count, later_cap;
+    bool looking, timed; /* at the first of them, or soon */
     struct pending *pending;
     size_t pending_count, pending_cap;
     bool posting, closing;
@@ -140,13 +147,13 @@ static enum vrs_err mark_run(struct pool_job *job, struct partition *p) {
     return VRS_OK;
 }
 
-static void note_lacking(struct line_outcomes *l, const char *municipality);
+static void look_later(struct line_outcomes *l, const char *municipality, bool tell);
 
 static void mark_done(struct pool_job *job) {
     const struct mark_job *m = (struct mark_job *)job;
     if (job->err != VRS_OK) { /* found soon, and handed over once more */
         log_fault(LOG_WARN, "line.mark_failed", &job->fault);
-        note_lacking(m->line, job->municipality);
+        look_later(m->line, job->municipality, false);
     }
     free(job);
 }
@@ -171,7 +178,7 @@ static void mark_sent(struct line_outcomes *l, struct pending *done, size_t coun
             }
         }
         if (pool_submit(l->server->pool, &m->job) != VRS_OK) {
-            note_lacking(l, m->job.municipality);
+            look_later(l, m->job.municipality, false);
             free(m);
         }
     }
@@ -308,39 +315,49 @@ static struct pending *pending_find(const struct line_outcomes *l, const struct 
     return NULL;
 }
 
-static void prove_soon(struct line_outcomes *l) {
-    const struct timeval soon = {.tv_sec = PROVE_AGAIN_S};
-    if (l->lacking_count > 0 && !l->closing)
-        (void)event_add(l->prove, &soon);
+static void look_soon(struct line_outcomes *l) {
+    const struct timeval soon = {.tv_sec = LOOK_AGAIN_S};
+    if (l->later_count > 0 && !l->closing && !l->timed)
+        l->timed = event_add(l->look, &soon) == 0;
 }
 
-/* Its marks are looked at again, each second one municipality's, until none is left. */
-static void note_lacking(struct line_outcomes *l, const char *municipality) {
-    for (size_t i = 0; i < l->lacking_count; i++)
-        if (strcmp(l->lacking[i], municipality) == 0)
-            return;
-    if (l->lacking_count == l->lacking_cap) {
-        size_t cap = l->lacking_cap == 0 ? 16 : 2 * l->lacking_cap;
-        char(*grown)[7] = realloc(l->lacking, cap * sizeof *grown);
+/* Each second one municipality's marks are looked at again, until none is left. */
+static void look_later(struct line_outcomes *l, const char *municipality, bool tell) {
+    size_t i = 0;
+    while (i < l->later_count && strcmp(l->later[i].municipality, municipality) != 0)
+        i++;
+    if (i == l->later_cap) {
+        size_t cap = l->later_cap == 0 ? 16 : 2 * l->later_cap;
+        struct later *grown = realloc(l->later, cap * sizeof *grown);
         if (grown == NULL)
             return; /* still marked: found at the next kick or start */
-        l->lacking = grown;
-        l->lacking_cap = cap;
+        l->later = grown;
+        l->later_cap = cap;
     }
-    (void)snprintf(l->lacking[l->lacking_count++], sizeof *l->lacking, "%s", municipality);
-    prove_soon(l);
+    if (i == l->later_count) {
+        l->later[l->later_count++] = (struct later){0};
+        (void)snprintf(l->later[i].municipality, sizeof l->later[i].municipality, "%s",
+                       municipality);
+    }
+    l->later[i].tell |= tell;
+    look_soon(l);
 }
 
-static void none_lacking(struct line_outcomes *l, const char *municipality) {
-    for (size_t i = 0; i < l->lacking_count; i++)
-        if (strcmp(l->lacking[i], municipality) == 0) {
-            l->lacking_count--;
-            memmove(l->lacking[i], l->lacking[i + 1], (l->lacking_count - i) * sizeof *l->lacking);
+static void no_longer(struct line_outcomes *l, const char *municipality) {
+    for (size_t i = 0; i < l->later_count; i++)
+        if (strcmp(l->later[i].municipality, municipality) == 0) {
+            l->later_count--;
+            memmove(&l->later[i], &l->later[i + 1], (l->later_count - i) * sizeof *l->later);
             return;
         }
 }
 
-static void find(struct line_outcomes *l, const char *municipality, bool for_proofs);
+static void look_at(struct line_outcomes *l, const char *municipality, bool again, bool tell);
+
+static void look_at_first(struct line_outcomes *l) {
+    l->looking = true;
+    look_at(l, l->later[0].municipality, true, l->later[0].tell);
+}
 
 /* What lacks its proof is told without it, once, and stays marked. */
 static void unsent_done(struct pool_job *job) {
@@ -351,37 +368,36 @@ static void unsent_done(struct pool_job *job) {
         const struct line_result *r = &u->result[i];
         bool lacks = r->proof_len == 0 && u->of[i].place.entry != 0;
         struct pending *queued = pending_find(l, r);
-        if (queued == NULL && !(lacks && u->for_proofs))
+        if (queued == NULL && (!lacks || u->tell))
             (void)pending_add(l, r, lacks ? "" : job->municipality, u->version[i]);
         else if (queued != NULL && !lacks) { /* its mark goes when that one is acknowledged */
             memcpy(queued->municipality, job->municipality, sizeof queued->municipality);
             queued->version = u->version[i];
         }
     }
-    if (u->for_proofs)
-        l->proving = false;
+    if (u->again)
+        l->looking = false;
     bool all = looked && u->lacking == 0 && u->count < MAX_UNSENT;
-    none_lacking(l, job->municipality);
-    if ((looked && !all) || (!l->closing && err_retryable(job->err)))
-        note_lacking(l, job->municipality); /* after the others */
     if (!l->closing) {
+        no_longer(l, job->municipality);
+        if (!all && (looked || err_retryable(job->err)))
+            look_later(l, job->municipality, !looked && u->tell); /* after the others */
         line_outcomes_post(l);
-        if (u->for_proofs && all && l->lacking_count > 0) {
-            l->proving = true; /* the signer is back: on with the next one */
-            find(l, l->lacking[0], true);
-        } else {
-            prove_soon(l);
-        }
+        if (u->again && all && l->later_count > 0)
+            look_at_first(l); /* the signer is back: on with the next one */
+        else
+            look_soon(l);
     }
     buffer_fini(&u->proofs);
     free(u);
 }
 
-static void find(struct line_outcomes *l, const char *municipality, bool for_proofs) {
+static void look_at(struct line_outcomes *l, const char *municipality, bool again, bool tell) {
     struct unsent_job *u = calloc(1, sizeof *u);
     if (u != NULL) {
         u->line = l;
-        u->for_proofs = for_proofs;
+        u->again = again;
+        u->tell = tell;
         u->job.run = unsent_run;
         u->job.committed = unsent_committed;
         u->job.done = unsent_done;
@@ -391,13 +407,13 @@ static void find(struct line_outcomes *l, const char *municipality, bool for_pro
             return;
     }
     free(u);
-    if (for_proofs)
-        l->proving = false;
-    note_lacking(l, municipality);
+    if (again)
+        l->looking = false;
+    look_later(l, municipality, tell);
 }
 
 void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
-    find(l, municipality, false);
+    look_at(l, municipality, false, true);
 }
 
 static void unproven_free(struct unproven_job *u) {
@@ -419,7 +435,7 @@ static void unproven_done(struct pool_job *job) {
     if (job->err != VRS_OK) /* those receipts stay without a proof unless they are asked again */
         log_fault(LOG_ERROR, "line.unproven_not_marked", &job->fault);
     else
-        note_lacking(l, job->municipality);
+        look_later(l, job->municipality, false);
     for (size_t i = 0; i < u->count; i++)
         line_outcomes_put(l, &u->result[i]);
     unproven_free(u);
@@ -463,13 +479,12 @@ void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
         u->result[u->count++] = *r;
 }
 
-static void prove_again(evutil_socket_t fd, short what, void *arg) {
+static void look_again(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     struct line_outcomes *l = arg;
-    if (l->proving || l->lacking_count == 0)
-        return;
-    l->proving = true;
-    find(l, l->lacking[0], true);
+    l->timed = false;
+    if (!l->looking && l->later_count > 0)
+        look_at_first(l);
 }
 
 void line_outcomes_put(struct line_outcomes *l, const struct line_result *r) {
@@ -490,8 +505,8 @@ enum vrs_err line_outcomes_open(struct server *s, struct client *line, struct li
     l->server = s;
     l->client = line;
     l->retry = event_new(s->base, -1, 0, retry, l);
-    l->prove = event_new(s->base, -1, 0, prove_again, l);
-    return l->retry != NULL && l->prove != NULL ? VRS_OK : ERR_MEMORY;
+    l->look = event_new(s->base, -1, 0, look_again, l);
+    return l->retry != NULL && l->look != NULL ? VRS_OK : ERR_MEMORY;
 }
 
 void line_outcomes_stop(struct line_outcomes *l) {
@@ -501,9 +516,9 @@ void line_outcomes_stop(struct line_outcomes *l) {
     if (l->retry != NULL)
         event_free(l->retry);
     l->retry = NULL;
-    if (l->prove != NULL)
-        event_free(l->prove);
-    l->prove = NULL;
+    if (l->look != NULL)
+        event_free(l->look);
+    l->look = NULL;
     while (l->collecting != NULL) {
         struct unproven_job *u = l->collecting;
         l->collecting = u->next;

@@ -45,6 +45,7 @@ static const struct field members[] = {
     FIELD(24, FIELD_TEXT, struct import, deletion_by),
     FIELD(25, FIELD_TEXT, struct import, deletion_method),
     FIELD(26, FIELD_I64, struct import, deletion_ms),
+    FIELD(27, FIELD_I64, struct import, part_bytes),
     {0},
 };
 
@@ -60,7 +61,10 @@ static enum vrs_err import_decode(const struct record *r, struct import *m) {
     memset(m, 0, sizeof *m);
     m->id = r->id;
     m->state = (enum import_state)r->state;
-    return fields_decode(members, &r->text, m);
+    enum vrs_err e = fields_decode(members, &r->text, m);
+    if (m->part_bytes == 0)
+        m->part_bytes = 16 << 10; /* made when all parts were as large */
+    return e;
 }
 
 enum vrs_err import_get(struct partition *p, const struct record_id *id, struct import *out) {
@@ -137,7 +141,7 @@ enum vrs_err import_parts_remove(struct partition *p, const struct record_id *im
 
 enum vrs_err import_file_remove(struct partition *p, const struct import *m) {
     return import_parts_remove(p, &m->id, "part",
-                               (m->received + IMPORT_PART_BYTES - 1) / IMPORT_PART_BYTES);
+                               (m->received + m->part_bytes - 1) / m->part_bytes);
 }
 
 struct found {

@@ -42,6 +42,7 @@ struct import {
     char sha256[65];
     char user[64];
     uint64_t size, received;
+    uint64_t part_bytes;               /* of each part but the last */
     uint64_t parts_done;               /* of the phase: position after a crash */
     uint64_t rows, count[ROW_RESULTS]; /* of the phase */
     uint64_t results;                  /* result parts written */

@@ -168,7 +168,7 @@ static enum vrs_err walk_part(struct walk *w, struct partition *p, struct record
     if (e == VRS_OK)
         e = scanner_feed(w->scan, part->text.data, part->text.len);
     w->next.parts_done = w->part + 1;
-    if (e == VRS_OK && (w->part + 1) * (uint64_t)IMPORT_PART_BYTES >= w->import.size)
+    if (e == VRS_OK && (w->part + 1) * w->import.part_bytes >= w->import.size)
         e = end_of_file(w);
     if (file_fault(e)) {
         /* Found while committing, what came before stands: the check should have found it. */

@@ -36,7 +36,7 @@ static void import_view_ledger(const struct import *m, json_t *o) {
 
 json_t *import_view(const struct import *m) {
     char id[33];
-    uint64_t parts = (m->size + IMPORT_PART_BYTES - 1) / IMPORT_PART_BYTES;
+    uint64_t parts = (m->size + m->part_bytes - 1) / m->part_bytes;
     record_id_format(&m->id, id);
     json_t *o = json_pack(
         "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "import_id", id, "state",
@@ -110,7 +110,8 @@ static enum vrs_err begin_again(struct inside_request *in, struct partition *p, 
 }
 
 static void fill_new(const struct inside_request *in, const struct create *c, struct import *m) {
-    *m = (struct import){.state = IMPORT_CREATED, .size = (uint64_t)c->size};
+    *m = (struct import){
+        .state = IMPORT_CREATED, .size = (uint64_t)c->size, .part_bytes = IMPORT_PART_BYTES};
     m->kind = strcmp(c->kind, "residents") == 0 ? IMPORT_RESIDENTS : IMPORT_DOSES;
     INSIDE_COPY(m->file_name, c->name);
     INSIDE_COPY(m->sha256, c->sha256);
@@ -249,9 +250,9 @@ static enum vrs_err keep_part(struct partition *p, struct import *m, const uint8
     enum vrs_err e = VRS_OK;
     record_init(&tail);
     while (len > 0 && e == VRS_OK) {
-        uint64_t n = m->received / IMPORT_PART_BYTES;
-        size_t have = (size_t)(m->received % IMPORT_PART_BYTES);
-        size_t take = len < IMPORT_PART_BYTES - have ? len : IMPORT_PART_BYTES - have;
+        uint64_t n = m->received / m->part_bytes;
+        size_t have = (size_t)(m->received % m->part_bytes), room = (size_t)m->part_bytes - have;
+        size_t take = len < room ? len : room;
         if (have > 0) {
             e = import_part_get(p, &m->id, "part", n, &tail);
             if (e == VRS_OK)
