@@ -242,7 +242,7 @@ enum reader_reason reader_read(void *workspace, const uint8_t *grey, int width, 
                                int stride, struct reader_result *out) {
     enum { PASSES = 4 };
     static const struct pass passes[PASSES] = {
-        {14, 9, true}, {10, 16, false}, {22, 6, true}, {18, 12, true}};
+        {14, 9, true, false}, {10, 16, false, false}, {22, 6, true, false}, {18, 12, true, true}};
     const struct picture p = {grey, width, height, stride};
     *out = (struct reader_result){.reason = READER_NO_LINE};
     if (reader_workspace_bytes(width, height) == 0 || stride < width)

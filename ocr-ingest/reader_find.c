@@ -339,11 +339,13 @@ int find_lines(void *workspace, const struct picture *p, const struct pass *how,
     ptrdiff_t stride = p->stride;
     int above_from = 0, above_to = 0, lines = 0;
     if (how->smooth) {
-        smooth(p, soft);
+        if (!how->same)
+            smooth(p, soft);
         g = soft;
         stride = p->width;
     }
-    integrate(g, p->width, p->height, stride, sum);
+    if (!how->same)
+        integrate(g, p->width, p->height, stride, sum);
     m->runs = 0;
     for (int y = 0; y < p->height; y++) {
         row_ink(m->ink, g + y * stride, y, p->width, p->height, sum, how);

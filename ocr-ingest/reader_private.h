@@ -32,6 +32,7 @@ struct pass {
     int radius;  /* of the window of the local mean */
     int percent; /* darker than the mean by so much is ink */
     bool smooth;
+    bool same; /* as the pass before: the workspace has the smoothed picture and its sums */
 };
 /* Lines of 12 to 24 cells, longest first; returns how many. */
 int find_lines(void *workspace, const struct picture *p, const struct pass *how,

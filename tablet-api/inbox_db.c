@@ -186,6 +186,8 @@ enum vrs_err inbox_db_open(const char *path, struct inbox_db **out, struct vrs_f
     enum vrs_err e = sqlite_file_open(path, SQLITE_FILE_CREATE, &schema, &db->file, fault);
     if (e == VRS_OK)
         e = prepare(db, fault);
+    if (e == VRS_OK)
+        sqlite_file_favour(db->file, true);
     if (e != VRS_OK) {
         inbox_db_close(&db);
         return e;
@@ -251,6 +253,8 @@ enum vrs_err inbox_db_recover(struct inbox_db *db, struct vrs_fault *fault) {
     drop_statements(db);
     db->prepared = false;
     enum vrs_err e = sqlite_file_recover(db->file, fault);
+    if (e == VRS_OK)
+        sqlite_file_favour(db->file, true);
     return e == VRS_OK ? prepare(db, fault) : e;
 }
 

@@ -82,7 +82,14 @@ function tesseract(lines) {
   const before = cpuOfChildren();
   const r = spawnSync("tesseract", [list, "-", "--psm", "7", "-l", "eng", "-c", "tessedit_char_whitelist=0123456789", "tsv"],
     { maxBuffer: 2 ** 28, env: { ...process.env, OMP_THREAD_LIMIT: "1" } });
-  if (r.status !== 0) throw new Error(`tesseract: ${r.stderr}`);
+  if (r.status !== 0 && lines.length === 1) { // it crashes now and then: nothing was read
+    crashed++;
+    return { read: [{ digits: "", sure: 0 }], ms: cpuOfChildren() - before };
+  }
+  if (r.status !== 0) { // one of them: each for itself, as many starts taken off
+    const each = lines.map((line) => tesseract([line]));
+    return { read: each.flatMap((e) => e.read), ms: each.reduce((sum, e) => sum + e.ms, 0) - (lines.length - 1) * start };
+  }
   const read = lines.map(() => ({ digits: "", sure: 100 }));
   for (const row of r.stdout.toString().split("\n").slice(1)) {
     const field = row.split("\t"); // level, page, block, …, 10 confidence, 11 text
@@ -107,13 +114,13 @@ const at = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.l
 const hasTesseract = spawnSync("tesseract", ["--version"]).status === 0;
 const native = new Native(), tablet = await Tablet.open(path.join(build, "reader.wasm"));
 const nativeMs = [], tabletMs = [];
-let wrongInAll = 0, different = 0;
+let wrongInAll = 0, different = 0, crashed = 0, start = 0;
 console.log(`${count} frames a grade from seed ${seed}, ${WIDTH}×${HEIGHT}; ms are of CPU` +
   (hasTesseract ? `; ${spawnSync("tesseract", ["--version"]).stdout.toString().split("\n")[0]}` : "; no tesseract here: apt-get install tesseract-ocr"));
 console.log(["grade", "ours: read", "wrong", "ms", "wasm ms", "tesseract: read", "wrong", "read, sure", "wrong", "ms a line"].join(" | "));
 // Warm up: a page reads for hours.
 for (const { pgm } of pictures("-s", Number(seed) - 20, 20, "typical")) tablet.read(pgm);
-const start = hasTesseract ? tesseract(pictures("-l", seed, 1, "good")).ms : 0;
+start = hasTesseract ? tesseract(pictures("-l", seed, 1, "good")).ms : 0;
 for (const grade of GRADES) {
   const ours = { read: 0, wrong: 0, ms: [], wasm: [] }, theirs = { read: 0, wrong: 0, sureRead: 0, sureWrong: 0, ms: 0 };
   for (let done = 0; done < Number(count); done += AT_ONCE) {
@@ -150,5 +157,6 @@ for (const list of [nativeMs, tabletMs]) list.sort((a, b) => a - b);
 const line = (name, list) => `${name}: median ${at(list, 0.5).toFixed(1)} ms, 95 % within ${at(list, 0.95).toFixed(1)} ms, 99 % within ${at(list, 0.99).toFixed(1)} ms`;
 console.log(`${line("native", nativeMs)}\n${line("wasm", tabletMs)} (target ${TARGET_MS}); ` +
   `median ${(at(tabletMs, 0.5) / at(nativeMs, 0.5)).toFixed(2)} of native`);
+if (crashed > 0) console.log(`tesseract crashed on ${crashed} lines`);
 if (different > 0) console.log(`${different} frames were read differently by the two builds`);
 process.exit(wrongInAll > 0 || different > 0 || at(tabletMs, 0.5) > TARGET_MS ? 1 : 0);
