@@ -296,10 +296,17 @@ bool sqlite_file_suspect(const struct sqlite_file *f) {
     return f->suspect;
 }
 
+static void give_memory(struct sqlite_file *f) {
+    (void)sqlite3_exec(f->db, f->favoured ? "PRAGMA cache_size=-16384" : "PRAGMA cache_size=-128",
+                       NULL, NULL, NULL);
+}
+
 enum vrs_err sqlite_file_recover(struct sqlite_file *f, struct vrs_fault *fault) {
     f->suspect = true;
     close_db(f);
     enum vrs_err e = open_db(f, fault);
+    if (e == VRS_OK)
+        give_memory(f);
     if (e == VRS_OK)
         e = sqlite_file_checkpoint(f, fault);
     if (e == VRS_OK)
@@ -331,11 +338,12 @@ void sqlite_file_tidy(struct sqlite_file *f) {
 }
 
 void sqlite_file_favour(struct sqlite_file *f, bool on) {
+    if (f->favoured == on)
+        return;
     f->favoured = on;
     if (f->db == NULL)
         return;
-    (void)sqlite3_exec(f->db, on ? "PRAGMA cache_size=-16384" : "PRAGMA cache_size=-128", NULL,
-                       NULL, NULL);
+    give_memory(f);
     if (!on)
         (void)sqlite3_db_release_memory(f->db);
 }

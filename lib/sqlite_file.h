@@ -74,8 +74,8 @@ VRS_CHECK enum vrs_err sqlite_file_checkpoint(struct sqlite_file *f, struct vrs_
 /* Upkeep that would delay a commit: for the owner's idle moments, outside a transaction.  Without
  * it a commit does it, later. */
 void sqlite_file_tidy(struct sqlite_file *f);
-/* May hold 16 MiB of pages in memory instead of 128 KiB, and more of its journal; until it is opened
- * again. */
+/* May hold 16 MiB of pages in memory instead of 128 KiB, and more of its journal; also after a
+ * recovery. */
 void sqlite_file_favour(struct sqlite_file *f, bool on);
 
 /* A consistent copy at `path`, which must not exist; 0600, synced with its directory. */

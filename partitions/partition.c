@@ -251,6 +251,11 @@ enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault) {
     return p->engine->recover(p->store, fault);
 }
 
+void partition_favour(struct partition *p, bool on) {
+    if (p->engine->favour != NULL)
+        p->engine->favour(p->store, on);
+}
+
 enum vrs_err partition_next_order(struct partition *p, enum store_table t, uint64_t *out) {
     uint64_t last = p->orders[t];
     if (last == 0) {

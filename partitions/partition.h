@@ -67,6 +67,8 @@ VRS_CHECK enum vrs_err partition_rollback_to(struct partition *p);
 bool partition_in_transaction(const struct partition *p);
 bool partition_needs_recovery(const struct partition *p);
 VRS_CHECK enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault);
+/* A hint, outside a transaction: one of those used most now, it may hold more memory. */
+void partition_favour(struct partition *p, bool on);
 
 /* A number that is another one after every row of `t` that was put in or taken out, and after each
  * opening of the file; undone ones count too.  For what is made of a table and kept in memory. */

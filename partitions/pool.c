@@ -41,7 +41,6 @@ enum { JOB_EXCLUSIVE = 1 << 16, JOB_CLOSED = 1 << 17 };
 struct handle {
     struct partition *partition;
     char municipality[7];
-    bool favoured;
     bool again; /* it was among the last used before */
     struct handle *next;
     struct handle *newer;
@@ -135,23 +134,16 @@ static void link_newest(struct pool_worker *w, struct handle *h) {
     w->newest = h;
 }
 
-static void favour(struct handle *h, bool on) {
-    const struct store_engine *engine = partition_engine(h->partition);
-    if (engine->favour != NULL)
-        engine->favour(partition_store(h->partition), on);
-    h->favoured = on;
-}
-
 /* After h became the newest: of the first FAVOURED in the list those that came there again are
  * favoured, no others.  Work that goes through the whole nation changes nothing. */
 static void favour_newest(struct pool_worker *w, struct handle *h) {
-    if (h->again && !h->favoured)
-        favour(h, true);
+    if (h->again)
+        partition_favour(h->partition, true);
     struct handle *last = w->newest;
     for (int i = 0; last != NULL && i < FAVOURED; i++)
         last = last->older;
-    if (last != NULL && last->favoured)
-        favour(last, false);
+    if (last != NULL)
+        partition_favour(last->partition, false);
 }
 
 static bool among_newest(const struct pool_worker *w, const struct handle *h) {
@@ -236,7 +228,6 @@ static enum vrs_err ready_handle(struct pool_worker *w, const char *municipality
     link_newest(w, h);
     if (partition_needs_recovery(h->partition)) {
         enum vrs_err e = partition_recover(h->partition, fault);
-        h->favoured = false; /* it was opened anew */
         if (e != VRS_OK) {
             log_fault(LOG_ERROR, "partition.recovery_failed", fault);
             return e == ERR_CORRUPT ? e : ERR_STORAGE;

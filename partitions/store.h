@@ -142,7 +142,7 @@ struct store_engine {
     /* Why the last call that failed did; for the log. */
     void (*last_fault)(const struct store *s, struct vrs_fault *out);
     /* Hints, outside a transaction; NULL where an engine needs none.  favour: among those used most
-     * now (until recover), may hold more memory.  tidy: upkeep, while nobody waits. */
+     * now, may hold more memory.  tidy: upkeep, while nobody waits. */
     void (*favour)(struct store *s, bool on);
     void (*tidy)(struct store *s);
 };

@@ -253,8 +253,6 @@ enum vrs_err inbox_db_recover(struct inbox_db *db, struct vrs_fault *fault) {
     drop_statements(db);
     db->prepared = false;
     enum vrs_err e = sqlite_file_recover(db->file, fault);
-    if (e == VRS_OK)
-        sqlite_file_favour(db->file, true);
     return e == VRS_OK ? prepare(db, fault) : e;
 }
 

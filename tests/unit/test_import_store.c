@@ -90,6 +90,17 @@ static void what_lies_too_long_goes_and_its_ledger_row_stays(void **state) {
     assert_int_equal(removed, 0);
 }
 
+/* Made by a program whose parts were all of one size and stated nowhere. */
+static void parts_without_a_size_are_of_the_old_one(void **state) {
+    struct import found;
+    (void)state;
+    struct import m = announce("made before", IMPORT_RECEIVED);
+    m.part_bytes = 0;
+    room_ok(import_put(room.partition, &m, false));
+    room_ok(import_get(room.partition, &m.id, &found));
+    assert_int_equal(found.part_bytes, 16384);
+}
+
 static void who_touches_it_keeps_it(void **state) {
     uint64_t removed = 0;
     (void)state;
@@ -213,6 +224,7 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, room_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(what_lies_too_long_goes_and_its_ledger_row_stays),
+        TEST(parts_without_a_size_are_of_the_old_one),
         TEST(who_touches_it_keeps_it),
         TEST(it_is_found_by_name_and_by_hash),
         TEST(all_are_walked_over_in_pages),

@@ -253,12 +253,16 @@ static void batch_done(struct pool_job *job) {
     batch_over(b);
 }
 
-static void town_drop(struct town *t) {
-    while (t->first != NULL) {
-        struct batch *b = t->first;
-        t->first = b->next;
+static void batches_free(struct batch **list) {
+    while (*list != NULL) {
+        struct batch *b = *list;
+        *list = b->next;
         batch_free(b);
     }
+}
+
+static void town_drop(struct town *t) {
+    batches_free(&t->first);
     t->last = &t->first;
 }
 
@@ -416,14 +420,6 @@ static void sorted_submit(struct sorter *s) {
     }
 }
 
-static void sorted_drop(struct sorter *s) {
-    while (s->batches != NULL) {
-        struct batch *b = s->batches;
-        s->batches = b->next;
-        batch_free(b);
-    }
-}
-
 /* --- pulling --- */
 
 static enum vrs_err take_query(const struct line_query *q, void *arg) {
@@ -440,7 +436,7 @@ static void pulled(const struct client_reply *r, void *arg) {
     if (!line_reply_ok(r) ||
         line_pulled_decode(r->body, r->len, &head, sort_entry, take_query, &s) != VRS_OK) {
         log_event(LOG_WARN, "line.pull_failed", LF_ERR(r->err), LF_INT("status", r->status));
-        sorted_drop(&s);
+        batches_free(&s.batches);
         retry_later(l);
         return;
     }
@@ -514,7 +510,7 @@ static void replay_page(const struct client_reply *reply, void *arg) {
     struct line_pulled_head head;
     if (!line_reply_ok(reply) ||
         line_pulled_decode(reply->body, reply->len, &head, sort_entry, NULL, &s) != VRS_OK) {
-        sorted_drop(&s);
+        batches_free(&s.batches);
         r->err = reply->err != VRS_OK ? reply->err : ERR_PROTOCOL;
         r->all_pulled = true;
         if (r->batches == 0)

@@ -132,9 +132,7 @@ static enum vrs_err open_room(struct area *a, const char *code, bool make, struc
 }
 
 static void favour(struct room *r, bool on) {
-    const struct store_engine *engine = partition_engine(r->partition);
-    if (engine->favour != NULL)
-        engine->favour(partition_store(r->partition), on);
+    partition_favour(r->partition, on);
     r->favoured = on;
 }
 
@@ -158,10 +156,8 @@ enum vrs_err area_room(struct area *a, const char *code, bool make, struct parti
         e = open_room(a, code, make, &r, fault);
     if (e != VRS_OK)
         return e;
-    if (partition_needs_recovery(r->partition)) {
-        r->favoured = false; /* it is opened anew */
+    if (partition_needs_recovery(r->partition))
         e = partition_recover(r->partition, fault);
-    }
     if (e != VRS_OK)
         return e;
     r->used = ++a->clock;
