@@ -77,19 +77,19 @@ enum vrs_err number_match(struct number_client *c, const char *municipality,
     return e;
 }
 
-enum vrs_err number_list(struct number_client *c, const char *municipality, number_row_fn *fn,
-                         void *arg) {
+enum vrs_err number_list(struct number_client *c, const char *municipality, struct record_id *last,
+                         bool *more, number_row_fn *fn, void *arg) {
     struct buffer answer;
     struct wire_reader r;
     struct wire_field f;
-    struct record_id row;
-    bool more = true;
+    bool field = true;
     (void)c;
     buffer_init(&answer, NUMBER_MAX_MESSAGE);
-    enum vrs_err e = ask_number(NUMBER_LIST, municipality, NULL, NULL, NULL, &answer);
+    enum vrs_err e = ask_number(NUMBER_LIST, municipality, last, NULL, NULL, &answer);
+    *more = answer.len > 0;
     wire_open(&r, answer.data, answer.len);
-    while (e == VRS_OK && wire_next(&r, &f, &more) == VRS_OK && more)
-        e = wire_fixed(&f, row.bytes, sizeof row.bytes) ? fn(&row, arg) : ERR_PROTOCOL;
+    while (e == VRS_OK && wire_next(&r, &f, &field) == VRS_OK && field)
+        e = wire_fixed(&f, last->bytes, sizeof last->bytes) ? fn(last, arg) : ERR_PROTOCOL;
     buffer_fini(&answer);
     return e;
 }

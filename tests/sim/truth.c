@@ -259,8 +259,12 @@ static enum vrs_err look_inside(struct pool_job *job, struct partition *p) {
     size_t had = in->count;
     if (claims_unsent(p, CLAIMS, see_claim, in) != VRS_OK || in->count != had)
         day_wrong("town %d: %zu outcomes were never handed over", t, in->count - had);
-    if (number_list(NULL, day_towns[t], see_row, in) != VRS_OK)
-        day_wrong("town %d: numbers cannot be read", t);
+    struct record_id last = {{0}};
+    for (bool more = true; more;)
+        if (number_list(NULL, day_towns[t], &last, &more, see_row, in) != VRS_OK) {
+            day_wrong("town %d: numbers cannot be read", t);
+            break;
+        }
     if (number_link_walk(p, see_link, in) != VRS_OK || person_walk(p, see_person, in) != VRS_OK)
         day_wrong("town %d: residents cannot be read", t);
     if (in->links != in->row_count || in->links != in->persons)

@@ -450,6 +450,12 @@ static enum vrs_err list_one(const struct record_id *row, void *arg) {
     return l->erase_odd && l->n % 2 == 1 ? number_erase(client, KAGOSHIMA, row) : VRS_OK;
 }
 
+static void list_all(struct listing *l) {
+    struct record_id last = {{0}};
+    for (bool more = true; more;)
+        assert_int_equal(number_list(client, KAGOSHIMA, &last, &more, list_one, l), VRS_OK);
+}
+
 static void test_many_and_list(void **state) {
     (void)state;
     enum { N = 3500 };
@@ -461,7 +467,7 @@ static void test_many_and_list(void **state) {
     assert_non_null(numbers);
     assert_non_null(errs);
     assert_non_null(l);
-    assert_int_equal(number_list(client, KAGOSHIMA, list_one, l), VRS_OK);
+    list_all(l);
     assert_int_equal(l->n, 0);
     for (int i = 0; i < N; i++) {
         rows[i] = row_of(i);
@@ -489,13 +495,13 @@ static void test_many_and_list(void **state) {
         assert_int_equal(errs[i], ERR_NOT_FOUND);
     free(found);
     l->erase_odd = true;
-    assert_int_equal(number_list(client, KAGOSHIMA, list_one, l), VRS_OK);
+    list_all(l);
     assert_int_equal(l->n, N - 3);
     for (size_t i = 1; i < l->n; i++)
         assert_true(memcmp(&l->rows[i - 1], &l->rows[i], sizeof *rows) < 0);
     l->n = 0;
     l->erase_odd = false;
-    assert_int_equal(number_list(client, KAGOSHIMA, list_one, l), VRS_OK);
+    list_all(l);
     assert_int_equal(l->n, (N - 3) / 2);
     free(l);
     free(errs);

@@ -16,8 +16,11 @@ struct sweep {
     struct pool_job job; /* first */
     struct server *server;
     struct partition *partition;
+    struct record_id last, told; /* looked at so far; by this job */
     struct record_id *orphan;
     size_t count, cap;
+    uint64_t swept;
+    bool more;
 };
 
 static enum vrs_err see_row(const struct record_id *row, void *arg) {
@@ -43,7 +46,9 @@ static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
     struct number_client *client = s->server->number[job->worker_index];
     s->partition = p;
     s->count = 0;
-    enum vrs_err e = number_list(client, job->municipality, see_row, s);
+    s->told = s->last;
+    s->more = false;
+    enum vrs_err e = number_list(client, job->municipality, &s->told, &s->more, see_row, s);
     if (e == VRS_OK && s->count > 0)
         e = number_erase_many(client, job->municipality, s->orphan, s->count);
     return e == ERR_NOT_FOUND ? VRS_OK : e; /* no number there yet */
@@ -51,12 +56,16 @@ static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
 
 static void sweep_done(struct pool_job *job) {
     struct sweep *s = (struct sweep *)job;
+    s->last = s->told;
+    s->swept += s->count;
+    if (job->err == VRS_OK && s->more && pool_submit(s->server->pool, job) == VRS_OK)
+        return;
     if (job->err != VRS_OK)
         log_event(LOG_WARN, "number.sweep_failed", LF_STR("municipality", job->municipality),
                   LF_ERR(job->err));
-    else if (s->count > 0)
+    if (s->swept > 0)
         log_event(LOG_INFO, "number.orphans_swept", LF_STR("municipality", job->municipality),
-                  LF_INT("count", s->count));
+                  LF_INT("count", s->swept));
     free(s->orphan);
     free(s);
 }

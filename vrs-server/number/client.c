@@ -333,27 +333,19 @@ enum vrs_err number_erase_many(struct number_client *c, const char *municipality
 }
 
 /* A page is read whole before fn sees it, so that fn may use the client. */
-enum vrs_err number_list(struct number_client *c, const char *municipality, number_row_fn *fn,
-                         void *arg) {
+enum vrs_err number_list(struct number_client *c, const char *municipality, struct record_id *last,
+                         bool *more, number_row_fn *fn, void *arg) {
     struct buffer page;
-    struct record_id last = {{0}};
-    bool again = false;
-    enum vrs_err e;
+    struct call call = {
+        .verb = NUMBER_LIST, .municipality = municipality, .rows = last, .row_list = &page};
     buffer_init(&page, NUMBER_MAX_MESSAGE);
-    do {
-        struct call call = {.verb = NUMBER_LIST,
-                            .municipality = municipality,
-                            .rows = again ? &last : NULL,
-                            .row_list = &page};
-        buffer_clear(&page);
-        e = ask_one(c, &call);
-        size_t rows = page.len / sizeof last.bytes;
-        again = rows > 0;
-        for (size_t i = 0; i < rows && e == VRS_OK; i++) {
-            memcpy(last.bytes, page.data + i * sizeof last.bytes, sizeof last.bytes);
-            e = fn(&last, arg);
-        }
-    } while (e == VRS_OK && again);
+    enum vrs_err e = ask_one(c, &call);
+    size_t rows = page.len / sizeof last->bytes;
+    *more = rows > 0;
+    for (size_t i = 0; i < rows && e == VRS_OK; i++) {
+        memcpy(last->bytes, page.data + i * sizeof last->bytes, sizeof last->bytes);
+        e = fn(last, arg);
+    }
     buffer_fini(&page);
     return e;
 }
