@@ -121,6 +121,20 @@ try {
   await look(q, "28-unlocked-records");
   await q.getByRole("button", { name: "交代・終了" }).click();
   equal(await q.locator("#code").count(), 0, "and no new code");
+  const asksForCode = async days => { // in another tab, so many days later
+    const tab = await one.context.newPage();
+    await tab.addInitScript(ms => {
+      const now = Date.now;
+      Date.now = () => now() + ms;
+    }, days * 86400000);
+    await tab.goto(stack.url + "/");
+    await tab.waitForSelector("html[data-ready]");
+    const asks = (await tab.locator("#code").count()) > 0;
+    await tab.close();
+    return asks;
+  };
+  equal([await asksForCode(6.9), await asksForCode(7.1), await asksForCode(6.9)], [true, false, false],
+    "the code ends after seven days, and does not come back when the clock is set back");
   const requests = await q.evaluate(() => performance.getEntriesByType("resource").filter(e => /\/v1\//.test(e.name)).map(e => e.name.replace(/.*\/v1/, "/v1")));
   equal([...new Set(requests)].sort(), ["/v1/app-state", "/v1/vaccines"], "nothing was sent or asked");
   const stored = await q.evaluate(async () => {
