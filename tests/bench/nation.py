@@ -79,10 +79,14 @@ def wait_open(stack, seconds=60):
         time.sleep(0.05)
 
 
-def write_coupons(path, people, limit, seed=1):
-    """All coupons of the municipalities, mixed as a day brings them; `limit`: residents of the three towns."""
-    rows = [f"{c} {coupon(i)}\n" for c, k in people.items() for i in range(min(k, limit) if c in TOWNS else k)]
-    random.Random(seed).shuffle(rows)
+def write_coupons(path, people, limit, together=1, seed=1):
+    """All coupons of the municipalities, mixed as a day brings them, so many of one municipality in a row;
+    `limit`: residents of the three towns."""
+    runs = []
+    for c, k in people.items():
+        k = min(k, limit) if c in TOWNS else k
+        runs += ["".join(f"{c} {coupon(i)}\n" for i in range(first, min(first + together, k)))
+                 for first in range(0, k, together)]
+    random.Random(seed).shuffle(runs)
     with open(path, "w") as f:
-        f.writelines(rows)
-    return len(rows)
+        f.writelines(runs)
