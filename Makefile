@@ -212,7 +212,7 @@ bench-reader: deps
 # The digit networks anew, from seed 1 (about twenty minutes): tests/ocr/README.md
 reader-weights: deps
 	@$(SUBMAKE) $(BUILD)/bin/reader-train
-	$(BUILD)/bin/reader-train 1 10200 14 >$(BUILD)/reader_weights.h
+	$(BUILD)/bin/reader-train 1 30000 14 >$(BUILD)/reader_weights.h
 	mv $(BUILD)/reader_weights.h ocr-ingest/reader_weights.h
 
 check: deps

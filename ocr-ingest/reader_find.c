@@ -346,8 +346,13 @@ int find_lines(void *workspace, const struct picture *p, const struct pass *how,
     }
     if (!how->same)
         integrate(g, p->width, p->height, stride, sum);
+    /* Lines that can be read have been seen with a run of ink in 44 pixels at most: with far more it is
+     * noise that this pass sees, dear to look through. */
+    const int noise = p->width * p->height / 24;
     m->runs = 0;
     for (int y = 0; y < p->height; y++) {
+        if (m->runs > noise)
+            return 0;
         row_ink(m->ink, g + y * stride, y, p->width, p->height, sum, how);
         row_runs(m, y, p->width, &above_from, &above_to);
     }

@@ -369,8 +369,10 @@ struct conditions {
 static struct conditions conditions_of(struct frame_maker *m, enum frame_grade g) {
     struct conditions c = {0};
     const float deg = 3.14159265F / 180;
+    static const enum frame_grade of_letters[] = {FRAME_TYPICAL, FRAME_POOR, FRAME_POOR,
+                                                  FRAME_HARD};
     if (g == FRAME_LETTERS)
-        g = chance(m, 0.5F) ? FRAME_TYPICAL : FRAME_POOR;
+        g = of_letters[below(m, sizeof of_letters / sizeof *of_letters)];
     switch (g) {
     case FRAME_GOOD:
         c = (struct conditions){.scale = uniform(m, 11, 20),
@@ -468,9 +470,12 @@ static void lighten(struct frame_maker *m, const struct conditions *c) {
 /* --- pages of each kind --- */
 
 /* Without O and I: in most fonts nobody can tell them from 0 and 1. */
-static const char letters[] = "ABCDEFGHJKLMNPQRSTUVWXYZ-/+<", like_digits[] = "BDGQSZ";
+static const char letters[] = "ABCDEFGHJKLMNPQRSTUVWXYZ-/+<", like_digits[] = "BDGQSZ",
+                  most_like[] = "QQQDBSZG";
 
-static char letter(struct frame_maker *m) {
+static char letter(struct frame_maker *m, enum frame_grade g) {
+    if (g == FRAME_LETTERS && chance(m, 0.4F))
+        return most_like[below(m, sizeof most_like - 1)];
     return chance(m, 0.3F) ? like_digits[below(m, sizeof like_digits - 1)]
                            : letters[below(m, sizeof letters - 1)];
 }
@@ -488,7 +493,7 @@ static struct line_style style_of(struct frame_maker *m, enum frame_grade g) {
     struct line_style s = {.font = chance(m, 0.7F) ? 0 : 1, .points = 9, .dark = 25};
     if (g == FRAME_POOR || g == FRAME_HARD || g == FRAME_LETTERS)
         s.dark = 25 + (unsigned)below(m, 70);
-    if ((g == FRAME_HARD && chance(m, 0.25F)) || (g == FRAME_LETTERS && chance(m, 0.4F))) {
+    if ((g == FRAME_HARD && chance(m, 0.25F)) || (g == FRAME_LETTERS && chance(m, 0.6F))) {
         s.font = 2 + below(m, 3);
         s.pitch = 2.29F;
     } else if (g != FRAME_GOOD && chance(m, 0.08F)) {
@@ -496,7 +501,7 @@ static struct line_style style_of(struct frame_maker *m, enum frame_grade g) {
         s.pitch = 2.29F;
         s.points = 9.5F;
     }
-    s.bold = below(m, g == FRAME_HARD ? 5 : 3);
+    s.bold = below(m, g == FRAME_HARD || g == FRAME_LETTERS ? 5 : 3);
     return s;
 }
 
@@ -529,8 +534,9 @@ static void draw_coupons(struct frame_maker *m, enum frame_grade g, struct frame
     memcpy(f->shown, f->truth, sizeof f->shown);
     /* another number of the same length, with letters */
     if (g == FRAME_LETTERS || (g == FRAME_HARD && chance(m, 0.3F))) {
-        for (int i = 1 + below(m, 9); i > 0; i--)
-            f->shown[below(m, FRAME_DIGITS)] = letter(m);
+        int most = g == FRAME_LETTERS && chance(m, 0.5F) ? 2 * FRAME_DIGITS : 9;
+        for (int i = 1 + below(m, most); i > 0; i--)
+            f->shown[below(m, FRAME_DIGITS)] = letter(m, g);
         f->truth[0] = '\0';
     }
     ocr_line(m, f->shown, &st, lx, ly, f->cell);
@@ -580,7 +586,7 @@ static void draw_other_numbers(struct frame_maker *m, float *cx, float *cy) {
             break;
         case 5: /* one character is none */
             coupon_line(m, s);
-            s[below(m, FRAME_DIGITS)] = letter(m);
+            s[below(m, FRAME_DIGITS)] = letter(m, FRAME_NEGATIVE);
             break;
         case 6:
             for (float bx = x; bx < x + 50; bx += uniform(m, 0.4F, 1.4F))

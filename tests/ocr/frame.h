@@ -18,7 +18,7 @@ enum frame_grade {
     FRAME_POOR,     /* 5.5–9 px/mm, out of focus, shaking, noisy, turned up to 12° */
     FRAME_HARD,     /* may be unreadable: covered, cut, overwritten, other fonts, 3.5–20 px/mm */
     FRAME_NEGATIVE, /* no whole coupon line: other numbers, text, bars, a hand */
-    FRAME_LETTERS,  /* a legible line as long as a coupon's, but some of it is letters */
+    FRAME_LETTERS,  /* a line as long as a coupon's, but some of it is letters; mostly legible */
     FRAME_GRADES
 };
 extern const char *const frame_grade_name[FRAME_GRADES];

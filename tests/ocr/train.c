@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ocr-ingest/reader_private.h"
 #include "tests/ocr/frame.h"
@@ -246,20 +248,53 @@ static void print_network(const struct network *n) {
     (void)printf("},\n");
 }
 
-int main(int argc, char **argv) {
-    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    int frames = argc > 2 ? atoi(argv[2]) : 3000, epochs = argc > 3 ? atoi(argv[3]) : 12;
+/* One network, from frames of its own; its text goes to standard output. */
+static int make_network(uint64_t seed, int k, int frames, int epochs) {
     /* Letters are rare in the field; here they are not, so that the networks expect them. */
-    static const enum frame_grade mix[] = {FRAME_TYPICAL, FRAME_POOR,    FRAME_HARD, FRAME_LETTERS,
-                                           FRAME_POOR,    FRAME_GOOD,    FRAME_POOR, FRAME_HARD,
-                                           FRAME_LETTERS, FRAME_NEGATIVE};
+    static const enum frame_grade mix[] = {
+        FRAME_TYPICAL, FRAME_POOR, FRAME_HARD,    FRAME_LETTERS, FRAME_POOR,    FRAME_LETTERS,
+        FRAME_GOOD,    FRAME_POOR, FRAME_LETTERS, FRAME_HARD,    FRAME_LETTERS, FRAME_NEGATIVE};
+    static struct network n;
     struct frame_maker *m = frame_maker_open();
     struct frame *f = malloc(sizeof *f);
     struct samples s = {.cap = (size_t)frames * 60};
     s.list = calloc(s.cap, sizeof *s.list);
-    static struct network n;
     if (m == NULL || f == NULL || s.list == NULL)
         abort();
+    random_state = seed * 1000003 + (uint64_t)k;
+    for (int i = 0; i < frames; i++) {
+        frame_make(m, mix[i % (int)(sizeof mix / sizeof *mix)],
+                   (seed * 2 + (uint64_t)k) * 1000000 + (uint64_t)i, f);
+        from_frame(f, &s);
+    }
+    (void)fprintf(stderr, "network %d: %zu samples\n", k, s.count);
+    train(&n, &s, epochs);
+    print_network(&n);
+    frame_maker_close(m);
+    free(s.list);
+    free(f);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* The networks do not know of each other: each in a process of its own, side by side. */
+int main(int argc, char **argv) {
+    enum { NETWORKS = 2 };
+    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    int frames = argc > 2 ? atoi(argv[2]) : 3000, epochs = argc > 3 ? atoi(argv[3]) : 12;
+    FILE *text[NETWORKS];
+    for (int k = 0; k < NETWORKS; k++) {
+        text[k] = tmpfile();
+        pid_t child = text[k] == NULL ? -1 : fork();
+        if (child == 0)
+            _exit(dup2(fileno(text[k]), STDOUT_FILENO) < 0 ? 1
+                                                           : make_network(seed, k, frames, epochs));
+        if (child < 0)
+            abort();
+    }
+    for (int k = 0, status; k < NETWORKS; k++) {
+        if (wait(&status) < 0 || status != 0)
+            abort();
+    }
     (void)printf("/* Made by tests/ocr/train.c, seed %llu, %d frames, %d epochs: do not edit. */\n"
                  "// clang-format off\n"
                  "enum { READER_HIDDEN = %d };\n"
@@ -267,23 +302,14 @@ int main(int argc, char **argv) {
                  "    int8_t in[PATCH][READER_HIDDEN], out[CLASSES][READER_HIDDEN];\n"
                  "    float in_scale[READER_HIDDEN], in_bias[READER_HIDDEN], out_scale[CLASSES], "
                  "out_bias[CLASSES];\n"
-                 "} reader_network[2] = {\n",
-                 (unsigned long long)seed, frames, epochs, HIDDEN);
-    for (int k = 0; k < 2; k++) {
-        random_state = seed * 1000003 + (uint64_t)k;
-        s.count = 0;
-        for (int i = 0; i < frames; i++) {
-            frame_make(m, mix[i % (int)(sizeof mix / sizeof *mix)],
-                       (seed * 2 + (uint64_t)k) * 1000000 + (uint64_t)i, f);
-            from_frame(f, &s);
-        }
-        (void)fprintf(stderr, "%zu samples\n", s.count);
-        train(&n, &s, epochs);
-        print_network(&n);
+                 "} reader_network[%d] = {\n",
+                 (unsigned long long)seed, frames, epochs, HIDDEN, NETWORKS);
+    for (int k = 0; k < NETWORKS; k++) {
+        rewind(text[k]);
+        for (int c; (c = getc(text[k])) != EOF;)
+            (void)putchar(c);
+        (void)fclose(text[k]);
     }
     (void)printf("};\n// clang-format on\n");
-    frame_maker_close(m);
-    free(s.list);
-    free(f);
-    return 0;
+    return fflush(stdout) == 0 ? 0 : 1;
 }
