@@ -19,7 +19,7 @@ import traceback
 import measure  # first: it says where dev/ and tests/load/ are
 import generator
 
-SCENARIOS = ["dose", "peak", "inquiry", "register", "terminals"]
+SCENARIOS = ["dose", "bare", "peak", "inquiry", "register", "terminals"]
 
 
 def machine():

@@ -179,10 +179,10 @@ class Nginx(Peer):
                        for line in f.readlines()[1:])
 
 
-def raw_sqlite(home, seconds, rows=64):
+def raw_sqlite(home, seconds, rows=64, keys=1):
     """Bare synced commits: one run, as a result of vrs-load looks."""
     before = os.times()
-    out = subprocess.run([program("sqlite_ceiling"), home, str(seconds), str(rows)], check=True,
+    out = subprocess.run([program("sqlite_ceiling"), home, str(seconds), str(rows), str(keys)], check=True,
                          capture_output=True, text=True).stdout
     after = os.times()
     r = json.loads(out)
