@@ -209,7 +209,7 @@ bench-reader: deps
 	@$(SUBMAKE) reader-tools
 	@exec node tests/ocr/bench.mjs $(BUILD)
 
-# The digit networks anew, from seed 1 (about twenty minutes): tests/ocr/README.md
+# The digit networks anew, from seed 1 (a quarter of an hour on two processors, 3 GB): tests/ocr/README.md
 reader-weights: deps
 	@$(SUBMAKE) $(BUILD)/bin/reader-train
 	$(BUILD)/bin/reader-train 1 30000 14 >$(BUILD)/reader_weights.h

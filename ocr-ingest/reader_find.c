@@ -6,7 +6,7 @@
  * (perspective), heights by a straight line, outliers dropped. */
 #include "ocr-ingest/reader_private.h"
 
-enum { MAX_RUNS = 400000, MAX_SPOTS = 6000, MAX_CHAIN = 40, LINK_NONE = -1 };
+enum { MAX_RUNS = 400000, MAX_SPOTS = 6000, MAX_CHAIN = 40, LINK_NONE = -1, LEAST_NOISE = 16000 };
 
 struct run {
     uint16_t y, x0, x1; /* x1 exclusive */
@@ -60,11 +60,11 @@ static void smooth(const struct picture *p, uint8_t *out) {
     }
 }
 
-static void integrate(const uint8_t *grey, int w, int h, ptrdiff_t stride, uint32_t *sum) {
+static void integrate(const uint8_t *grey, int w, int h, uint32_t *sum) {
     for (int x = 0; x <= w; x++)
         sum[x] = 0;
     for (int y = 0; y < h; y++) {
-        const uint8_t *g = grey + y * stride;
+        const uint8_t *g = grey + (ptrdiff_t)y * w;
         const uint32_t *above = sum + (ptrdiff_t)y * (w + 1);
         uint32_t *here = sum + (ptrdiff_t)(y + 1) * (w + 1), row = 0;
         here[0] = 0;
@@ -330,30 +330,34 @@ static bool line_of(const struct room *m, const int32_t *chain, int n, struct li
     return ratio > 0.6F && ratio < 1.45F;
 }
 
+static uint32_t *sums_in(void *workspace) {
+    return (uint32_t *)((struct room *)workspace + 1);
+}
+
+static uint8_t *soft_in(void *workspace, const struct picture *p) {
+    return (uint8_t *)(sums_in(workspace) + ((size_t)p->width + 1) * ((size_t)p->height + 1));
+}
+
+void look_over(void *workspace, const struct picture *p) {
+    uint8_t *soft = soft_in(workspace, p);
+    smooth(p, soft);
+    integrate(soft, p->width, p->height, sums_in(workspace));
+}
+
 int find_lines(void *workspace, const struct picture *p, const struct pass *how,
                struct line out[MAX_LINES]) {
     struct room *m = workspace;
-    uint32_t *sum = (uint32_t *)(m + 1);
-    uint8_t *soft = (uint8_t *)(sum + ((size_t)p->width + 1) * ((size_t)p->height + 1));
-    const uint8_t *g = p->grey;
-    ptrdiff_t stride = p->stride;
+    const uint32_t *sum = sums_in(workspace);
+    const uint8_t *soft = soft_in(workspace, p);
     int above_from = 0, above_to = 0, lines = 0;
-    if (how->smooth) {
-        if (!how->same)
-            smooth(p, soft);
-        g = soft;
-        stride = p->width;
-    }
-    if (!how->same)
-        integrate(g, p->width, p->height, stride, sum);
-    /* Lines that can be read have been seen with a run of ink in 44 pixels at most: with far more it is
-     * noise that this pass sees, dear to look through. */
-    const int noise = p->width * p->height / 24;
+    /* Of the frames of tests/ocr none was read that had more than a run of ink in 44 pixels: with far
+     * more it is noise that this pass sees, dear to look through.  A small picture may be all text. */
+    const int noise = LEAST_NOISE + p->width * p->height / 24;
     m->runs = 0;
     for (int y = 0; y < p->height; y++) {
         if (m->runs > noise)
             return 0;
-        row_ink(m->ink, g + y * stride, y, p->width, p->height, sum, how);
+        row_ink(m->ink, soft + (ptrdiff_t)y * p->width, y, p->width, p->height, sum, how);
         row_runs(m, y, p->width, &above_from, &above_to);
     }
     boxes(m);

@@ -31,10 +31,10 @@ enum { MAX_LINES = 24 };
 struct pass {
     int radius;  /* of the window of the local mean */
     int percent; /* darker than the mean by so much is ink */
-    bool smooth;
-    bool same; /* as the pass before: the workspace has the smoothed picture and its sums */
 };
-/* Lines of 12 to 24 cells, longest first; returns how many. */
+/* Before the first pass over a picture. */
+void look_over(void *workspace, const struct picture *p);
+/* Lines of nine components or more, seven of which fit; returns how many. */
 int find_lines(void *workspace, const struct picture *p, const struct pass *how,
                struct line out[MAX_LINES]);
 

@@ -1,7 +1,7 @@
 """Scenario `bare`: what SQLite alone costs here, for rows that are found by as few keys as the rules allow.
 
-Nothing else is done: no TLS, no JSON, no sealing, no log tree, one file, one thread.  A target below
-these figures is out of this machine's reach, however the rest is built."""
+Nothing else is done: no TLS, no JSON, no sealing, no log tree, one file, one thread.  A target that asks for
+more than this is out of this machine's reach, however the rest is built."""
 import peers
 from measure import median
 

@@ -43,8 +43,8 @@ static int commit_rows(sqlite3 *db, sqlite3_stmt *insert, unsigned rows, unsigne
     static uint8_t sealed[SEALED_BYTES], key[MOST_INDEXES][ID_BYTES];
     int status = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     for (unsigned i = 0; status == SQLITE_OK && i < rows; i++) {
-        crypto_random(key, sizeof key);
-        memcpy(sealed, key, ID_BYTES);
+        crypto_random(key, indexes * sizeof key[0]);
+        memcpy(sealed, &i, sizeof i);
         (void)sqlite3_bind_blob(insert, 1, sealed, sizeof sealed, SQLITE_STATIC);
         for (unsigned k = 0; k < indexes; k++)
             (void)sqlite3_bind_blob(insert, (int)k + 2, key[k], ID_BYTES, SQLITE_STATIC);

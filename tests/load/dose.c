@@ -75,6 +75,11 @@ uint64_t doses_count(const struct doses *d) {
     return d->coupons * (d->options->dose_last - d->options->dose_first + 1);
 }
 
+bool doses_same_town(const struct doses *d, uint64_t a, uint64_t b) {
+    return strcmp(d->coupon[a % d->coupons].municipality, d->coupon[b % d->coupons].municipality) ==
+           0;
+}
+
 void doses_line(const struct doses *d, uint64_t n, char out[19]) {
     const struct coupon_row *c = &d->coupon[n % d->coupons];
     unsigned turn = (unsigned)(d->options->dose_first + n / d->coupons);

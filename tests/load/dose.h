@@ -13,6 +13,7 @@ VRS_CHECK enum vrs_err doses_open(const struct load_options *o, struct doses **o
                                   struct vrs_fault *fault);
 void doses_close(struct doses **d);
 uint64_t doses_count(const struct doses *d); /* coupons × turns */
+bool doses_same_town(const struct doses *d, uint64_t a, uint64_t b);
 void doses_line(const struct doses *d, uint64_t n, char out[19]);
 void doses_day(const struct doses *d, uint64_t n, char out[11]);
 /* The JSON of POST /v1/doses, with `key` of one line of :batch. */

@@ -49,6 +49,7 @@ static const struct known known[] = {
     OPT("dose-last", NUMBER, dose_last, "1", "… to"),
     OPT("connections", NUMBER, connections, "64", "connections"),
     OPT("batch", NUMBER, batch, "1", "doses a request; above 1 by POST /v1/doses:batch"),
+    OPT("by-town", FLAG, by_town, NULL, "a batch ends where the municipality changes"),
     OPT("rate", NUMBER, rate, "0", "doses a second, sent on time whatever comes back; 0: closed"),
     OPT("count", NUMBER, count, "0", "stop after so many doses; 0: by time"),
     OPT("seconds", NUMBER, seconds, "10", "begin new doses so long"),

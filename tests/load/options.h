@@ -22,6 +22,7 @@ struct load_options {
     uint64_t dose_first, dose_last;
     uint64_t connections;
     uint64_t batch;   /* doses a request; 1: POST /v1/doses */
+    bool by_town;     /* a batch ends where the municipality changes */
     uint64_t rate;    /* doses a second (open loop); 0: as fast as answered (closed loop) */
     uint64_t count;   /* 0: until the time is over */
     uint64_t seconds; /* new doses begin so long */

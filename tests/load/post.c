@@ -318,7 +318,10 @@ static bool take(struct run *r, struct item *i, int64_t now) {
 static void fill(struct slot *s) {
     struct run *r = s->run;
     int64_t now = clock_mono_us();
-    while (s->count < r->options->batch && take(r, &s->item[s->count], now))
+    while (s->count < r->options->batch &&
+           (s->count == 0 || !r->options->by_town ||
+            doses_same_town(r->doses, s->item[0].n, r->next)) &&
+           take(r, &s->item[s->count], now))
         s->count++;
     if (s->count == 0)
         return;

@@ -273,7 +273,7 @@ static int make_network(uint64_t seed, int k, int frames, int epochs) {
     frame_maker_close(m);
     free(s.list);
     free(f);
-    return fflush(stdout) == 0 ? 0 : 1;
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
 }
 
 /* The networks do not know of each other: each in a process of its own, side by side. */
@@ -308,8 +308,9 @@ int main(int argc, char **argv) {
         rewind(text[k]);
         for (int c; (c = getc(text[k])) != EOF;)
             (void)putchar(c);
-        (void)fclose(text[k]);
+        if (ferror(text[k]) || fclose(text[k]) != 0)
+            abort();
     }
     (void)printf("};\n// clang-format on\n");
-    return fflush(stdout) == 0 ? 0 : 1;
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
 }

@@ -12,61 +12,93 @@
 #include "vrs-server/inquiries/policy.h"
 #include "vrs-server/residents/import_store.h"
 
+struct rows {
+    struct record_id *row;
+    size_t count, cap;
+};
+
 struct sweep {
     struct pool_job job; /* first */
     struct server *server;
     struct partition *partition;
     struct record_id last, told; /* looked at so far; by this job */
-    struct record_id *orphan;
-    size_t count, cap;
-    uint64_t swept;
+    struct rows alone, seen;     /* without a link: as of the last commit; in this job */
+    uint64_t swept, erased;      /* so far; by this job */
     bool more;
 };
+
+static enum vrs_err keep_row(struct rows *r, const struct record_id *row) {
+    if (r->count == r->cap) {
+        size_t cap = r->cap == 0 ? 64 : 2 * r->cap;
+        struct record_id *grown = realloc(r->row, cap * sizeof *grown);
+        if (grown == NULL)
+            return ERR_MEMORY;
+        r->row = grown;
+        r->cap = cap;
+    }
+    r->row[r->count++] = *row;
+    return VRS_OK;
+}
 
 static enum vrs_err see_row(const struct record_id *row, void *arg) {
     struct sweep *s = arg;
     struct record_id person;
     enum vrs_err e = number_link_person(s->partition, row, &person);
-    if (e != ERR_NOT_FOUND)
-        return e;
-    if (s->count == s->cap) {
-        size_t cap = s->cap == 0 ? 64 : 2 * s->cap;
-        struct record_id *grown = realloc(s->orphan, cap * sizeof *grown);
-        if (grown == NULL)
-            return ERR_MEMORY;
-        s->orphan = grown;
-        s->cap = cap;
+    return e == ERR_NOT_FOUND ? keep_row(&s->seen, row) : e;
+}
+
+/* Erasing cannot be undone, this transaction can: only what had no link in the last one, which is
+ * committed, is erased, unless an import has taken it over since. */
+static enum vrs_err erase_alone(struct sweep *s, struct number_client *client) {
+    struct rows gone = {0};
+    struct record_id person;
+    enum vrs_err e = VRS_OK;
+    for (size_t i = 0; i < s->alone.count && e == VRS_OK; i++) {
+        e = number_link_person(s->partition, &s->alone.row[i], &person);
+        if (e == ERR_NOT_FOUND)
+            e = keep_row(&gone, &s->alone.row[i]);
     }
-    s->orphan[s->count++] = *row;
-    return VRS_OK;
+    if (e == VRS_OK && gone.count > 0)
+        e = number_erase_many(client, s->job.municipality, gone.row, gone.count);
+    s->erased = e == VRS_OK ? gone.count : 0;
+    free(gone.row);
+    return e;
 }
 
 static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
     struct sweep *s = (struct sweep *)job;
     struct number_client *client = s->server->number[job->worker_index];
     s->partition = p;
-    s->count = 0;
+    s->seen.count = 0;
     s->told = s->last;
     s->more = false;
-    enum vrs_err e = number_list(client, job->municipality, &s->told, &s->more, see_row, s);
-    if (e == VRS_OK && s->count > 0)
-        e = number_erase_many(client, job->municipality, s->orphan, s->count);
+    enum vrs_err e = erase_alone(s, client);
+    if (e == VRS_OK)
+        e = number_list(client, job->municipality, &s->told, &s->more, see_row, s);
     return e == ERR_NOT_FOUND ? VRS_OK : e; /* no number there yet */
 }
 
 static void sweep_done(struct pool_job *job) {
     struct sweep *s = (struct sweep *)job;
-    s->last = s->told;
-    s->swept += s->count;
-    if (job->err == VRS_OK && s->more && pool_submit(s->server->pool, job) == VRS_OK)
-        return;
-    if (job->err != VRS_OK)
+    enum vrs_err e = job->err;
+    if (e == VRS_OK) {
+        struct rows done = s->alone;
+        s->alone = s->seen;
+        s->seen = done;
+        s->last = s->told;
+        s->swept += s->erased;
+        bool over = !s->more && s->alone.count == 0;
+        if (!over && (e = pool_submit(s->server->pool, job)) == VRS_OK)
+            return;
+    }
+    if (e != VRS_OK) /* what is left is looked for at the next start */
         log_event(LOG_WARN, "number.sweep_failed", LF_STR("municipality", job->municipality),
-                  LF_ERR(job->err));
+                  LF_ERR(e));
     if (s->swept > 0)
         log_event(LOG_INFO, "number.orphans_swept", LF_STR("municipality", job->municipality),
-                  LF_INT("count", s->swept));
-    free(s->orphan);
+                  LF_INT("count", (int64_t)s->swept));
+    free(s->alone.row);
+    free(s->seen.row);
     free(s);
 }
 

@@ -1,7 +1,8 @@
 /* What goes by itself when its time has come, each municipality on its own worker:
  *   orphans   numbers that were put before a record whose commit then failed or was cut off by a
- *             crash (put-before-record); once a start, a thousand a job.  An import puts and links
- *             a number in one job, so none that is between the two is taken for an orphan
+ *             crash (put-before-record); once a start, a page a job.  An import puts and links a
+ *             number in one job, so none that is between the two is taken for an orphan; and what
+ *             was erased by a transaction that may still be undone is none yet
  *   leftovers uploaded files that nobody has committed (policy import_staged: 7 days), and keys of
  *             requests after their 90 days, passwords of applications that lapsed; at the start
  *             and now and then */

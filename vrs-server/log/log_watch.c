@@ -10,7 +10,7 @@
 #include "vrs-server/alerts/alert.h"
 
 /* Entries a turn of the worker, about a millisecond, and how long it then leaves the processors to
- * others: two billion entries a day. */
+ * others: a billion entries a day. */
 enum { SLICE = 100, REST_US = 3000 };
 
 struct log_watch {
@@ -106,6 +106,10 @@ static void submit(struct log_watch *w) {
 }
 
 void log_watch_begin(struct log_watch *w) {
+    if (w->busy || w->next < w->towns) { /* it goes on, so that the last ones have their turn */
+        log_event(LOG_WARN, "log.round_not_over", LF_INT("left", (int64_t)(w->towns - w->next)));
+        return;
+    }
     size_t count = pool_list(w->server->pool, NULL, 0);
     char(*town)[7] = calloc(count > 0 ? count : 1, sizeof *town);
     if (town == NULL)

@@ -19,7 +19,7 @@
 enum { NUMBER_FIELD_DIGITS = 1 };
 enum { JOURNAL_AT_MS = 1, JOURNAL_USER, JOURNAL_PURPOSE, JOURNAL_RIGHT, JOURNAL_ROW };
 
-enum { DIGITS = 12, LIST_PAGE = 1000 };
+enum { DIGITS = 12, LIST_PAGE = 200 };
 enum { SMALL_BYTES = 1 << 20 /* written anew at each erasure; else when something is left */ };
 _Static_assert(LIST_PAGE *(5 + STORE_ID_BYTES) + 128 < NUMBER_MAX_MESSAGE, "a page is a message");
 

@@ -136,7 +136,7 @@ VRS_CHECK enum vrs_err number_erase(struct number_client *c, const char *municip
 VRS_CHECK enum vrs_err number_erase_many(struct number_client *c, const char *municipality,
                                          const struct record_id *rows, size_t count);
 typedef enum vrs_err number_row_fn(const struct record_id *row, void *arg);
-/* The next thousand row ids at most, ascending, after *last (all zero: from the first), which then is
+/* A page of row ids, ascending, after *last (all zero: from the first), which then is
  * the last one told.  *more: ask again. */
 VRS_CHECK enum vrs_err number_list(struct number_client *c, const char *municipality,
                                    struct record_id *last, bool *more, number_row_fn *fn,
