@@ -2,7 +2,7 @@
 
 1.7 million doses (times --scale) in random order over municipalities weighted by size classes, residents
 registered before.  Open loop at the pace that makes the day in three minutes; then, as contractors do,
-batches: each mixed over the nation, and each of one municipality."""
+batches: each of one municipality, and each mixed over the nation."""
 import os
 import time
 import uuid
@@ -84,6 +84,11 @@ def warm_up(report, stack, gen):
     return r["answers"]
 
 
+def by_town(gen):
+    """The same coupons as gen.coupons_file, those of a batch together."""
+    return gen.coupons_file + "-towns"
+
+
 def measure_day(report, stack, gen, people, scale):
     count = sum(1 for _ in open(gen.coupons_file))
     rate = round(nation.PEAK_DAY / DAY_S)
@@ -101,18 +106,16 @@ def measure_day(report, stack, gen, people, scale):
                   note=f"{day['system_cpu_ms']:.3f} ms CPU a dose, {100 * day['201'] / max(done, 1):.0f} % answered 201")
     rates = [done / (day["seconds"] + after)]
     runs = [day]
-    for what, coupons, dose, bound in (("of one municipality", gen.coupons_file + "-towns", 2, ("--by-town", "--count", count, "--seconds", MOST_S * 3)),
-                                       ("mixed", gen.coupons_file, 3, ("--seconds", 10))):
-        gen.coupons_file, mixed = coupons, gen.coupons_file
-        batch = load(gen.argv("--connections", BATCHES, "--batch", BATCH, "--dose-first", dose, "--dose-last", dose,
-                              *bound)[1:], lambda: roots(stack))
-        gen.coupons_file = mixed
+    for what, *more in (("of one municipality", "--coupons", by_town(gen), "--by-town", "--dose-first", 2, "--dose-last", 2,
+                         "--count", count, "--seconds", MOST_S * 3),
+                        ("mixed", "--dose-first", 3, "--dose-last", 3, "--seconds", 10)):
+        batch = load(gen.argv("--connections", BATCHES, "--batch", BATCH, *more)[1:], lambda: roots(stack))
         after = settled(stack, gen)
         report.check(batch["ok"], f"peak: batches {what} failed")
         rates.append(batch["answers"] / (batch["seconds"] + after))
         report.figure("peak", f"batches of at most {BATCH}, each {what}, over 1,741", rates[-1], "/s",
-                      note=f"{batch['answers'] / batch['sent']:.0f} a batch, the day in {nation.PEAK_DAY / rates[-1]:.0f} s; {batch['system_cpu_ms']:.3f} ms CPU a dose, "
-                      f"{BATCHES} connections, settled {after:.1f} s later")
+                      note=f"{batch['answers'] / batch['sent']:.0f} a batch, the day in {nation.PEAK_DAY / rates[-1]:.0f} s; "
+                      f"{batch['system_cpu_ms']:.3f} ms CPU a dose, {BATCHES} connections, settled {after:.1f} s later")
         runs.append(batch)
     report.figure("peak", "durable and recorded over 1,741, the best", max(rates), "/s", target=SPREAD_PER_S)
     report.raw["peak"] = runs
@@ -142,7 +145,7 @@ def measure_all(report, options, home, stack):
     gen = stack.generator
     gen.coupons_file = os.path.join(home, "nation")
     nation.write_coupons(gen.coupons_file, people, TOWN)
-    nation.write_coupons(gen.coupons_file + "-towns", people, TOWN, BATCH)
+    nation.write_coupons(by_town(gen), people, TOWN, BATCH)
     start_filled(report, stack)
     before = metric(stack, "vrs_server", "vrs_outcomes_total")
     acknowledged = warm_up(report, stack, gen) + measure_day(report, stack, gen, people, scale)

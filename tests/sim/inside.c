@@ -51,11 +51,12 @@ enum vrs_err number_put(struct number_client *c, const char *municipality,
 }
 
 enum vrs_err number_erase_many(struct number_client *c, const char *municipality,
-                               const struct record_id *rows, size_t count) {
+                               const struct buffer *rows) {
     enum vrs_err e = VRS_OK;
     (void)c;
-    for (size_t i = 0; i < count && e == VRS_OK; i++)
-        e = ask_number(NUMBER_ERASE, municipality, &rows[i], NULL, NULL, NULL);
+    for (size_t i = 0; i < rows->len / STORE_ID_BYTES && e == VRS_OK; i++)
+        e = ask_number(NUMBER_ERASE, municipality, (const struct record_id *)rows->data + i, NULL,
+                       NULL, NULL);
     return e;
 }
 

@@ -140,16 +140,6 @@ static bool marked(const struct server *s, const char *municipality) {
     return access(path, F_OK) == 0;
 }
 
-/* Together: vrs-number looks through its file once. */
-static enum vrs_err erase_numbers(struct number_client *client, const char *municipality,
-                                  const struct buffer *rows) {
-    _Static_assert(sizeof(struct record_id) == STORE_ID_BYTES, "row ids stand side by side");
-    size_t n = rows->len / STORE_ID_BYTES;
-    return n == 0
-               ? VRS_OK
-               : number_erase_many(client, municipality, (const struct record_id *)rows->data, n);
-}
-
 enum vrs_err erasure_settle(struct erasure_batch *b, const char *municipality,
                             unsigned worker_index, struct vrs_fault *fault) {
     char dir[BACKUP_PATH];
@@ -167,7 +157,7 @@ enum vrs_err erasure_settle(struct erasure_batch *b, const char *municipality,
     for (size_t i = 0; i < b->count; i++)
         listed &= buffer_put(&rows, b->stone[i].numbers.data, b->stone[i].numbers.len);
     enum vrs_err away =
-        listed ? erase_numbers(s->number[worker_index], municipality, &rows) : ERR_MEMORY;
+        listed ? number_erase_many(s->number[worker_index], municipality, &rows) : ERR_MEMORY;
     b->numbers_left = away != VRS_OK;
     if (away != VRS_OK)
         log_event(LOG_WARN, "number.erase_put_off", LF_STR("municipality", municipality),
@@ -214,7 +204,7 @@ struct numbers_of_all {
 static enum vrs_err erase_numbers_of(struct tombstone *t, void *arg) {
     const struct numbers_of_all *n = arg;
     const struct repair *r = n->repair;
-    return erase_numbers(r->server->number[r->job.worker_index], n->municipality, &t->numbers);
+    return number_erase_many(r->server->number[r->job.worker_index], n->municipality, &t->numbers);
 }
 
 /* The partition is closed. */

@@ -12,56 +12,44 @@
 #include "vrs-server/inquiries/policy.h"
 #include "vrs-server/residents/import_store.h"
 
-struct rows {
-    struct record_id *row;
-    size_t count, cap;
-};
-
 struct sweep {
     struct pool_job job; /* first */
     struct server *server;
     struct partition *partition;
     struct record_id last, told; /* looked at so far; by this job */
-    struct rows alone, seen;     /* without a link: as of the last commit; in this job */
+    struct buffer alone, seen;   /* rows without a link: as of the last commit; in this job */
     uint64_t swept, erased;      /* so far; by this job */
     bool more;
 };
 
-static enum vrs_err keep_row(struct rows *r, const struct record_id *row) {
-    if (r->count == r->cap) {
-        size_t cap = r->cap == 0 ? 64 : 2 * r->cap;
-        struct record_id *grown = realloc(r->row, cap * sizeof *grown);
-        if (grown == NULL)
-            return ERR_MEMORY;
-        r->row = grown;
-        r->cap = cap;
-    }
-    r->row[r->count++] = *row;
-    return VRS_OK;
+/* Puts the row in `alone` unless it has a link. */
+static enum vrs_err see_row(struct partition *p, const struct record_id *row,
+                            struct buffer *alone) {
+    struct record_id person;
+    enum vrs_err e = number_link_person(p, row, &person);
+    if (e != ERR_NOT_FOUND)
+        return e;
+    return buffer_put(alone, row->bytes, sizeof row->bytes) ? VRS_OK : ERR_MEMORY;
 }
 
-static enum vrs_err see_row(const struct record_id *row, void *arg) {
+static enum vrs_err see_listed(const struct record_id *row, void *arg) {
     struct sweep *s = arg;
-    struct record_id person;
-    enum vrs_err e = number_link_person(s->partition, row, &person);
-    return e == ERR_NOT_FOUND ? keep_row(&s->seen, row) : e;
+    return see_row(s->partition, row, &s->seen);
 }
 
 /* Erasing cannot be undone, this transaction can: only what had no link in the last one, which is
  * committed, is erased, unless an import has taken it over since. */
 static enum vrs_err erase_alone(struct sweep *s, struct number_client *client) {
-    struct rows gone = {0};
-    struct record_id person;
+    const struct record_id *row = (const struct record_id *)s->alone.data;
+    struct buffer still;
     enum vrs_err e = VRS_OK;
-    for (size_t i = 0; i < s->alone.count && e == VRS_OK; i++) {
-        e = number_link_person(s->partition, &s->alone.row[i], &person);
-        if (e == ERR_NOT_FOUND)
-            e = keep_row(&gone, &s->alone.row[i]);
-    }
-    if (e == VRS_OK && gone.count > 0)
-        e = number_erase_many(client, s->job.municipality, gone.row, gone.count);
-    s->erased = e == VRS_OK ? gone.count : 0;
-    free(gone.row);
+    buffer_init(&still, NUMBER_MAX_MESSAGE);
+    for (size_t i = 0; i < s->alone.len / sizeof *row && e == VRS_OK; i++)
+        e = see_row(s->partition, &row[i], &still);
+    if (e == VRS_OK)
+        e = number_erase_many(client, s->job.municipality, &still);
+    s->erased = e == VRS_OK ? still.len / sizeof *row : 0;
+    buffer_fini(&still);
     return e;
 }
 
@@ -69,12 +57,12 @@ static enum vrs_err sweep_run(struct pool_job *job, struct partition *p) {
     struct sweep *s = (struct sweep *)job;
     struct number_client *client = s->server->number[job->worker_index];
     s->partition = p;
-    s->seen.count = 0;
+    buffer_clear(&s->seen);
     s->told = s->last;
     s->more = false;
     enum vrs_err e = erase_alone(s, client);
     if (e == VRS_OK)
-        e = number_list(client, job->municipality, &s->told, &s->more, see_row, s);
+        e = number_list(client, job->municipality, &s->told, &s->more, see_listed, s);
     return e == ERR_NOT_FOUND ? VRS_OK : e; /* no number there yet */
 }
 
@@ -82,12 +70,12 @@ static void sweep_done(struct pool_job *job) {
     struct sweep *s = (struct sweep *)job;
     enum vrs_err e = job->err;
     if (e == VRS_OK) {
-        struct rows done = s->alone;
+        struct buffer done = s->alone;
         s->alone = s->seen;
         s->seen = done;
         s->last = s->told;
         s->swept += s->erased;
-        bool over = !s->more && s->alone.count == 0;
+        bool over = !s->more && s->alone.len == 0;
         if (!over && (e = pool_submit(s->server->pool, job)) == VRS_OK)
             return;
     }
@@ -97,8 +85,8 @@ static void sweep_done(struct pool_job *job) {
     if (s->swept > 0)
         log_event(LOG_INFO, "number.orphans_swept", LF_STR("municipality", job->municipality),
                   LF_INT("count", (int64_t)s->swept));
-    free(s->alone.row);
-    free(s->seen.row);
+    buffer_fini(&s->alone);
+    buffer_fini(&s->seen);
     free(s);
 }
 
@@ -110,6 +98,8 @@ static void sweep_one(const char *municipality, void *arg) {
     if (s == NULL)
         return; /* swept at the next start */
     s->server = server;
+    buffer_init(&s->alone, NUMBER_MAX_MESSAGE);
+    buffer_init(&s->seen, NUMBER_MAX_MESSAGE);
     (void)snprintf(s->job.municipality, sizeof s->job.municipality, "%s", municipality);
     s->job.flags = POOL_LATER;
     s->job.run = sweep_run;

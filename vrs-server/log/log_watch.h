@@ -11,8 +11,8 @@ struct log_watch;
 
 /* NULL when out of memory.  Jobs in the pool name it: it lives until the process ends. */
 struct log_watch *log_watch_open(struct server *s);
-void log_watch_begin(
-    struct log_watch *w); /* a round over all that have a file, unless one goes on */
+/* A round over all that have a file, unless one goes on. */
+void log_watch_begin(struct log_watch *w);
 void log_watch_turn(struct log_watch *w); /* now and then: goes on to the next */
 
 #endif

@@ -316,13 +316,15 @@ enum vrs_err number_erase(struct number_client *c, const char *municipality,
 }
 
 enum vrs_err number_erase_many(struct number_client *c, const char *municipality,
-                               const struct record_id *rows, size_t count) {
+                               const struct buffer *rows) {
+    _Static_assert(sizeof(struct record_id) == STORE_ID_BYTES, "row ids stand side by side");
+    const size_t count = rows->len / STORE_ID_BYTES;
     enum vrs_err first = VRS_OK;
     for (size_t at = 0; at < count && first == VRS_OK; at += MANY) {
         enum vrs_err errs[MANY];
         struct call call = {.verb = NUMBER_ERASE,
                             .municipality = municipality,
-                            .rows = rows + at,
+                            .rows = (const struct record_id *)rows->data + at,
                             .n = count - at < MANY ? count - at : MANY,
                             .errs = errs};
         ask(c, &call);

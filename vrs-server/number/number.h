@@ -131,10 +131,10 @@ VRS_CHECK enum vrs_err number_reveal(struct number_client *c, const char *munici
                                      struct personal_number *out);
 VRS_CHECK enum vrs_err number_erase(struct number_client *c, const char *municipality,
                                     const struct record_id *row);
-/* Many at once: vrs-number looks through its file once for all of them, not for each.  The first
- * error; a row that is not there is none. */
+/* Many row ids, side by side: vrs-number looks through its file once for all of them, not for each,
+ * and is not asked for none.  The first error; a row that is not there is none. */
 VRS_CHECK enum vrs_err number_erase_many(struct number_client *c, const char *municipality,
-                                         const struct record_id *rows, size_t count);
+                                         const struct buffer *rows);
 typedef enum vrs_err number_row_fn(const struct record_id *row, void *arg);
 /* A page of row ids, ascending, after *last (all zero: from the first), which then is
  * the last one told.  *more: ask again. */

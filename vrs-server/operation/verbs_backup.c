@@ -338,10 +338,8 @@ static enum vrs_err restore_numbers(struct restore *r) {
     struct control_call *c = r->call;
     struct number_client *client = c->server->number[c->job.worker_index];
     enum vrs_err e = number_restore(client, c->job.municipality, control_text(c, "name"));
-    size_t n = r->gone.numbers.len / STORE_ID_BYTES;
-    if (e == VRS_OK && n > 0)
-        e = number_erase_many(client, c->job.municipality,
-                              (const struct record_id *)r->gone.numbers.data, n);
+    if (e == VRS_OK)
+        e = number_erase_many(client, c->job.municipality, &r->gone.numbers);
     return e == ERR_NOT_FOUND ? VRS_OK : e;
 }
 
