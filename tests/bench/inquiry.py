@@ -8,7 +8,7 @@ import statistics
 import time
 
 import measure
-from measure import Load, load, median
+from measure import load, median, together
 from peak import roots, settled
 from stand import stack_with_towns
 import residents as people_of  # dev/residents.py
@@ -57,8 +57,8 @@ def provisions(stack, code):
 
 def ask_each_other(stack, asking, rate, seconds):
     """One run: all askers at once, as the result of one of them looks."""
-    running = [Load(a + ["--connections", CONNECTIONS, "--rate", rate // len(asking), "--seconds", seconds],
-                    lambda: roots(stack)) for a in asking]
+    running = together([a + ["--connections", CONNECTIONS, "--rate", rate // len(asking), "--seconds", seconds] for a in asking],
+                       lambda: roots(stack))
     results = [r.finish() for r in running]
     answers = [r["answers"] for r in results]
     return {"per_s": sum(r["per_s"] for r in results), "p50_ms": statistics.median(r["p50_ms"] for r in results),

@@ -87,19 +87,28 @@ def profiled(roots):
 
 
 class Load:
-    """A run of vrs-load; `roots` gives the processes of the system that it asks, for their CPU."""
+    """A run of vrs-load, connected and logged in; `roots` gives the processes of the system that it asks,
+    for their CPU."""
 
     def __init__(self, argv, roots):
         self.roots = roots
-        self.process = subprocess.Popen([*WITH_US, program("vrs-load"), *map(str, argv)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([*WITH_US, program("vrs-load"), *map(str, argv), "--wait"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.said = []
         for line in self.process.stderr:
-            if line.strip() == "begin":
+            if line.strip() == "ready":
                 break
             self.said.append(line)
-        self.profile = profiled(roots())
-        self.before = cpu_s(roots())
+
+    def begin(self):
+        self.profile = profiled(self.roots())
+        self.before = cpu_s(self.roots())
+        try:
+            self.process.stdin.write("now\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended: its exit status tells
+        return self
 
     def finish(self):
         out, err = self.process.communicate()
@@ -107,14 +116,20 @@ class Load:
         if self.profile is not None:
             self.profile.finish(" ".join(self.process.args[-8:]), PROFILE)
         for line in self.said + err.splitlines():
-            print("  " + line.rstrip(), file=sys.stderr)
+            if line != "begin":
+                print("  " + line.rstrip(), file=sys.stderr)
         result = json.loads(out) if out else {"per_s": 0, "p50_ms": 0, "p99_ms": 0, "answers": 0}
         done = max(result.get("answers", 0), 1)
         return dict(result, ok=self.process.returncode == 0, system_cpu_s=used, system_cpu_ms=1000 * used / done)
 
 
 def load(argv, roots):
-    return Load(argv, roots).finish()
+    return Load(argv, roots).begin().finish()
+
+
+def together(argvs, roots):
+    """Runs that begin at the same moment: no handshake or log-in of one falls into another."""
+    return [r.begin() for r in [Load(argv, roots) for argv in argvs]]
 
 
 def median(rows, key):

@@ -11,7 +11,7 @@ import time
 import measure
 import nation
 from inquiry import clerk
-from measure import Load, load, median
+from measure import load, median, together
 from peak import roots
 from residents import HEADER
 from stand import stack_with_towns
@@ -87,7 +87,7 @@ def measure_import(report, options, stack, home):
               clerk(stack, home, CLERK[HUGE], HUGE) + ["--connections", 8, "--rate", 50, "--seconds", 3600, "--post",
                                                        "/v1/residents:search", "--bodies", bodies, "--expect",
                                                        '"resident_id"']]
-    running = [Load(argv, lambda: roots(stack)) for argv in others]
+    running = together(others, lambda: roots(stack))
     memory = Memory(stack)
     memory.start()
     profile = measure.profiled(roots(stack))

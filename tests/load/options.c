@@ -37,6 +37,7 @@ static const struct known known[] = {
     OPT("bodies", TEXT, bodies, NULL, "… the lines of this file, in turn"),
     OPT("expect", TEXT, expect, NULL, "an answer without this text is a failure (--get, --post)"),
     OPT("idle", FLAG, idle, NULL, "open the connections and hold them, no more"),
+    OPT("wait", FLAG, wait, NULL, "say \"ready\", and begin when a pipe as standard input says so"),
     OPT("verify", FLAG, verify, NULL, "ask for every receipt of the journal until it is final"),
     OPT("log-keys", TEXT, log_keys, NULL, "… and check the proof of one in 16 with these keys"),
     OPT("product", TEXT, product, "comirnaty", "product id"),

@@ -31,6 +31,7 @@ struct load_options {
     uint64_t again; /* each such dose is posted once more with its key: the receipt must be same */
     bool verify;
     bool idle; /* only connects, and holds the connections */
+    bool wait; /* connects, then begins together with others: at a line on standard input */
 };
 
 /* -1 to go on, otherwise an exit status. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "tests/load/ask.h"
@@ -45,13 +46,13 @@ struct run {
     struct doses *doses; /* or */
     struct asks *asks;
     struct journal *journal;
-    struct event *tick, *term, *interrupt;
+    struct event *tick, *term, *interrupt, *word;
     struct slot **slot;
     struct buffer request, body;
     int64_t start_us, stop_us, give_up_us;
     double cpu_s;
     uint64_t next, limit, opened, connecting, busy;
-    bool started, broken;
+    bool ready, started, broken;
     /* results */
     uint64_t requests, acknowledged, in_time, status_201, status_202, answers, retried, lost;
     uint64_t refused_503, failed, again, contradictions;
@@ -241,6 +242,22 @@ static void begin(struct run *r) {
         fill(r->slot[i]);
 }
 
+static void on_word(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    begin(arg);
+}
+
+static void get_ready(struct run *r) {
+    r->ready = true;
+    if (!r->options->wait) {
+        begin(r);
+    } else {
+        (void)fprintf(stderr, "ready\n");
+        (void)event_add(r->word, NULL);
+    }
+}
+
 /* The next connection; `connecting` counts those that are not there yet. */
 static void open_next(struct run *r) {
     if (r->opened < r->options->connections)
@@ -338,8 +355,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     if (!r->started) {
         if (login_hopeless(r->login))
             (void)event_base_loopbreak(r->base);
-        if (r->connecting == 0 && login_header(r->login) != NULL)
-            begin(r);
+        if (r->connecting == 0 && login_header(r->login) != NULL && !r->ready)
+            get_ready(r);
         return;
     }
     int64_t now = clock_mono_us();
@@ -455,6 +472,8 @@ static enum vrs_err open_run(struct run *r, struct vrs_fault *fault) {
     e = login_open(r->base, r->target, o, &r->login, fault);
     if (e != VRS_OK)
         return e;
+    if (o->wait && (r->word = event_new(r->base, STDIN_FILENO, EV_READ, on_word, r)) == NULL)
+        return err_fail(fault, ERR_MEMORY, "event loop");
     if (r->tick == NULL || r->term == NULL || r->interrupt == NULL ||
         event_add(r->tick, &tick) != 0 || event_add(r->term, NULL) != 0 ||
         event_add(r->interrupt, NULL) != 0 || open_slots(r) != VRS_OK)
@@ -473,7 +492,7 @@ static void close_run(struct run *r) {
     }
     free(r->slot);
     login_close(&r->login);
-    struct event *events[] = {r->tick, r->term, r->interrupt};
+    struct event *events[] = {r->tick, r->term, r->interrupt, r->word};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i] != NULL)
             event_free(events[i]);
