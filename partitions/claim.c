@@ -72,15 +72,6 @@ static enum vrs_err coupon_index(struct partition *p, const char *municipality, 
     return partition_blind(p, "claim_coupon", text, strlen(text), out);
 }
 
-static enum vrs_err turn_index(struct partition *p, const struct coupon *c,
-                               struct store_index *out) {
-    char text[18] = "";
-    text[0] = (char)('0' + c->dose_number);
-    memcpy(text + 1, c->municipality.digits, 6);
-    memcpy(text + 7, c->number.digits, 10);
-    return partition_blind(p, "claim_turn", text, strlen(text), out);
-}
-
 static void receipt_index(const uint8_t *receipt, struct store_index *out) {
     memset(out, 0, sizeof *out);
     out->len = CLAIM_RECEIPT_BYTES;
@@ -102,13 +93,14 @@ enum vrs_err claim_get(struct partition *p, const struct record_id *id, struct c
 struct each {
     claim_fn *fn;
     void *arg;
+    int turn; /* only claims to this dose number; 0: to any */
 };
 
 static enum vrs_err each_claim(struct record *r, void *arg) {
     const struct each *each = arg;
     struct claim c;
     enum vrs_err e = claim_read(r, &c);
-    if (e == VRS_OK)
+    if (e == VRS_OK && (each->turn == 0 || c.coupon.dose_number == each->turn))
         e = each->fn(&c, each->arg);
     claim_wipe(&c);
     return e;
@@ -134,10 +126,10 @@ enum vrs_err claim_by_receipt(struct partition *p, const uint8_t *receipt, struc
 }
 
 enum vrs_err claims_of_turn(struct partition *p, const struct coupon *c, claim_fn *fn, void *arg) {
-    struct each each = {.fn = fn, .arg = arg};
+    struct each each = {.fn = fn, .arg = arg, .turn = c->dose_number};
     struct store_index index;
-    enum vrs_err e = turn_index(p, c, &index);
-    return e == VRS_OK ? record_find(p, TABLE_CLAIM, 1, &index, each_claim, &each) : e;
+    enum vrs_err e = coupon_index(p, c->municipality.digits, c->number.digits, &index);
+    return e == VRS_OK ? record_find(p, TABLE_CLAIM, 2, &index, each_claim, &each) : e;
 }
 
 enum vrs_err claims_of_coupon(struct partition *p, const char *coupon_number, claim_fn *fn,
@@ -210,9 +202,8 @@ static enum vrs_err set_columns(struct partition *p, const struct claim *c, stru
         receipt_index(c->receipt, &r->index[0]);
     if (c->has_person)
         store_index_id(&c->person, &r->index[3]);
-    enum vrs_err e = turn_index(p, &c->coupon, &r->index[1]);
-    if (e == VRS_OK)
-        e = coupon_index(p, c->coupon.municipality.digits, c->coupon.number.digits, &r->index[2]);
+    enum vrs_err e =
+        coupon_index(p, c->coupon.municipality.digits, c->coupon.number.digits, &r->index[2]);
     buffer_clear(&r->text);
     fields_encode(members, c, &r->text);
     return e;

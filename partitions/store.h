@@ -24,30 +24,36 @@
 
 enum { STORE_ID_BYTES = 16, STORE_INDEXES = 4, STORE_INDEX_MAX = 32 };
 
-/* X(symbol, name, unique index mask).  Numbers are part of the AAD: only append. */
+/* What is unique in a table beside the ids: bits 0 to 3 the index columns, and */
+enum {
+    STORE_ORDERED = 0x10, /* the order, > 0: arrival, in general */
+    STORE_NUMBERED = 0x30, /* … and the id is nothing but it, in its last eight bytes, big-endian */
+};
+
+/* X(symbol, name, what is unique).  Numbers are part of the AAD: only append. */
 #define STORE_TABLES(X)                                                                            \
-    X(TABLE_PERSON, "person", 0x1)               /* i0 宛名番号, i1 birth date */              \
-    X(TABLE_PERSON_HISTORY, "person_history", 0) /* i0 person id; order = version */               \
-    X(TABLE_COUPON, "coupon", 0x1)               /* i0 券番号, i1 person id */                  \
-    X(TABLE_NUMBER_LINK, "number_link", 0)       /* id = row in vrs-number, i0 person id */        \
-    X(TABLE_CLAIM, "claim", 0x1) /* i0 receipt, i1 coupon+turn, i2 coupon, i3 person */            \
-    X(TABLE_CLAIM_HISTORY, "claim_history", 0) /* i0 claim id; order = version */                  \
-    X(TABLE_INQUIRY, "inquiry", 0)             /* i0 own person id */                              \
-    X(TABLE_HELD, "held_inquiry", 0)           /* provider side; i0 person id */                   \
-    X(TABLE_PROVISION, "provision", 0)         /* 情報提供等の記録; i0 person id */        \
-    X(TABLE_LOG, "access_log", 0)              /* order = sequence; i0 subject, i1 commitment */   \
-    X(TABLE_LOG_SUBJECT, "access_log_subject", 0) /* i0 subject; order = sequence */               \
-    X(TABLE_TALLY, "tally", 0)                    /* sealed counters; id = name hash */            \
-    X(TABLE_IMPORT, "import", 0)                  /* i0 content hash, i1 file name */              \
-    X(TABLE_IMPORT_PART, "import_part", 0)        /* i0 import id; order = offset */               \
-    X(TABLE_IDEMPOTENCY, "idempotency", 0)        /* id = key hash */                              \
-    X(TABLE_ACCOUNT, "account", 0x1)              /* registry; i0 user id */                       \
-    X(TABLE_APPLICATION, "application", 0)        /* registry; i0 user id */                       \
-    X(TABLE_TERMINAL, "terminal", 0x1)            /* registry; i0 serial */                        \
-    X(TABLE_SETTING, "setting", 0x1)              /* i0 name */                                    \
-    X(TABLE_NUMBER, "number", 0)                  /* vrs-number only; i0 number index */           \
-    X(TABLE_JOURNAL, "journal", 0)                /* vrs-number only: reveals; order */            \
-    X(TABLE_OUTCOME_UNSENT, "outcome_unsent", 0)  /* id = claim, i0 receipt */                     \
+    X(TABLE_PERSON, "person", 0x1)                     /* i0 宛名番号, i1 birth date */        \
+    X(TABLE_PERSON_HISTORY, "person_history", 0)       /* i0 person id; order = version */         \
+    X(TABLE_COUPON, "coupon", STORE_ORDERED | 0x1)     /* i0 券番号, i1 person id */            \
+    X(TABLE_NUMBER_LINK, "number_link", STORE_ORDERED) /* id = row in vrs-number, i0 person id */  \
+    X(TABLE_CLAIM, "claim", STORE_ORDERED | 0x1)       /* i0 receipt, i2 coupon, i3 person */      \
+    X(TABLE_CLAIM_HISTORY, "claim_history", 0)         /* i0 claim id; order = version */          \
+    X(TABLE_INQUIRY, "inquiry", STORE_ORDERED)         /* i0 own person id */                      \
+    X(TABLE_HELD, "held_inquiry", STORE_ORDERED)       /* provider side; i0 person id */           \
+    X(TABLE_PROVISION, "provision", STORE_ORDERED) /* 情報提供等の記録; i0 person id */    \
+    X(TABLE_LOG, "access_log", STORE_NUMBERED) /* order = sequence; i0 subject, i1 commitment */   \
+    X(TABLE_LOG_SUBJECT, "access_log_subject", 0)      /* i0 subject; order = sequence */          \
+    X(TABLE_TALLY, "tally", 0)                         /* sealed counters; id = name hash */       \
+    X(TABLE_IMPORT, "import", 0)                       /* i0 content hash, i1 file name */         \
+    X(TABLE_IMPORT_PART, "import_part", 0)             /* i0 import id; order = offset */          \
+    X(TABLE_IDEMPOTENCY, "idempotency", STORE_ORDERED) /* id = key hash */                         \
+    X(TABLE_ACCOUNT, "account", 0x1)                   /* registry; i0 user id */                  \
+    X(TABLE_APPLICATION, "application", 0)             /* registry; i0 user id */                  \
+    X(TABLE_TERMINAL, "terminal", 0x1)                 /* registry; i0 serial */                   \
+    X(TABLE_SETTING, "setting", 0x1)                   /* i0 name */                               \
+    X(TABLE_NUMBER, "number", STORE_ORDERED)           /* vrs-number only; i0 number index */      \
+    X(TABLE_JOURNAL, "journal", STORE_ORDERED)         /* vrs-number only: reveals; order */       \
+    X(TABLE_OUTCOME_UNSENT, "outcome_unsent", STORE_ORDERED) /* id = claim, i0 receipt */          \
     X(TABLE_LOG_TILE, "access_log_tile", 0) /* tree hashes; state = level, order = tile + 1 */     \
     X(TABLE_CHECKPOINT, "checkpoint", 0)    /* signed heads; order = tree size */                  \
     X(TABLE_REQUEST, "request", 0)          /* what needs a second person; i0 its subject */       \
@@ -118,7 +124,7 @@ struct store_engine {
     /* Rows in id order, id > after (NULL: from the start): walking a whole table in pages. */
     enum vrs_err (*walk)(struct store *s, enum store_table t, const uint8_t *after, uint64_t limit,
                          store_row_fn *fn, void *arg);
-    /* ERR_CONFLICT on an existing id or unique index. */
+    /* ERR_CONFLICT on an existing id, unique index or own order. */
     enum vrs_err (*insert)(struct store *s, enum store_table t, const struct store_row *row);
     /* Replaces the row if its version AND generation are still the given ones, else (or when there
      * is none) ERR_STALE_VERSION. ERR_CONFLICT on a unique index. */
@@ -142,9 +148,11 @@ struct store_engine {
     /* Why the last call that failed did; for the log. */
     void (*last_fault)(const struct store *s, struct vrs_fault *out);
     /* Hints, outside a transaction; NULL where an engine needs none.  favour: among those used most
-     * now, may hold more memory.  tidy: upkeep, while nobody waits. */
+     * now, may hold more memory.  tidy: upkeep, while nobody waits.  rest: not needed for a while,
+     * gives back what memory it can. */
     void (*favour)(struct store *s, bool on);
     void (*tidy)(struct store *s);
+    void (*rest)(struct store *s);
 };
 
 extern const struct store_engine store_sqlite;

@@ -295,7 +295,7 @@ static void an_inserted_row_is_found(void **state) {
     (void)state;
     append_some(6);
     (void)room_raw("INSERT INTO access_log SELECT randomblob(16),version,generation,key_id,state,"
-                   "3,i0,i1,i2,i3,blob FROM access_log WHERE ord = 5");
+                   "-3,i0,i1,i2,i3,blob FROM access_log WHERE ord = 5");
     must_be_found(7); /* beside the sequence */
     (void)room_raw("INSERT INTO access_log SELECT x'00000000000000000000000000000007',version,"
                    "generation,key_id,state,7,i0,i1,i2,i3,blob FROM access_log WHERE ord = 6");

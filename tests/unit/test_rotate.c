@@ -379,6 +379,7 @@ static void goes_on_when_settled(enum store_table t, const char *kind) {
     record_init(&odd);
     record_id_new(&odd.id);
     ok(partition_blind(p, kind, "x", 1, &odd.index[0]));
+    ok(partition_next_order(p, t, &odd.order));
     ok(record_insert(p, t, &odd));
     ok(rotate_begin(p, ROTATE_INDEX, KEY_RECORDS, "operator", &r));
     enum vrs_err e = VRS_OK;

@@ -84,8 +84,19 @@ static uint64_t count_of(enum store_table t, uint32_t state) {
     return n;
 }
 
-static void insert_ok(enum store_table t, unsigned n) {
+/* The id says the order, where a table wants that. */
+static struct store_row row_in(enum store_table t, unsigned n) {
     struct store_row row = row_of(n);
+    if (t == TABLE_LOG) {
+        memset(row.id, 0, sizeof row.id);
+        row.id[15] = (uint8_t)n;
+        row.id[14] = (uint8_t)(n >> 8);
+    }
+    return row;
+}
+
+static void insert_ok(enum store_table t, unsigned n) {
+    struct store_row row = row_in(t, n);
     ok(eng->insert(st, t, &row));
 }
 
@@ -190,38 +201,92 @@ static void a_conflict_is_an_answer_not_a_failure(void **state) {
     eng->rollback(st);
 }
 
-static void find_answers_in_order(void **state) {
-    (void)state;
-    ok(eng->begin(st));
-    static const unsigned orders[] = {9, 3, 7, 3};
+static void find_in_order(enum store_table t, int column, unsigned second) {
+    const unsigned orders[] = {9, 3, 7, second};
+    struct seen seen = {0};
+    struct store_row key;
     for (unsigned i = 0; i < 4; i++) {
         struct store_row row = row_of(i);
         row.order = orders[i];
-        for (int n = 0; n < STORE_INDEXES; n++)
-            set_index(&row, n, n == 0 ? (char[]){(char)('a' + i), 0} : "x");
-        ok(eng->insert(st, TABLE_CLAIM, &row));
+        set_index(&row, column, "x");
+        ok(eng->insert(st, t, &row));
     }
-    for (int n = 1; n < STORE_INDEXES; n++) {
-        struct seen seen = {0};
-        struct store_row key;
-        set_index(&key, n, "x");
-        ok(eng->find(st, TABLE_CLAIM, n, &key.index[n], see, &seen));
-        assert_int_equal(seen.count, 4);
-        assert_string_equal(seen.ids[0], "00000001");
-        assert_string_equal(seen.ids[1], "00000003");
-        assert_string_equal(seen.ids[2], "00000002");
-        assert_string_equal(seen.ids[3], "00000000");
-        unsigned two = 0;
-        assert_int_equal(eng->find(st, TABLE_CLAIM, n, &key.index[n], stop_at_two, &two),
-                         ERR_TOO_MANY);
-        set_index(&key, n, "xx");
-        seen.count = 0;
-        ok(eng->find(st, TABLE_CLAIM, n, &key.index[n], see, &seen));
-        key.index[n].len = 0; /* absent finds nothing, not the rows without */
-        ok(eng->find(st, TABLE_CLAIM, n, &key.index[n], see, &seen));
-        ok(eng->find(st, TABLE_HELD, n, &key.index[n], see, &seen));
-        assert_int_equal(seen.count, 0);
-    }
+    set_index(&key, column, "x");
+    ok(eng->find(st, t, column, &key.index[column], see, &seen));
+    assert_int_equal(seen.count, 4);
+    assert_string_equal(seen.ids[0], "00000001");
+    assert_string_equal(seen.ids[1], "00000003");
+    assert_string_equal(seen.ids[2], "00000002");
+    assert_string_equal(seen.ids[3], "00000000");
+    unsigned two = 0;
+    assert_int_equal(eng->find(st, t, column, &key.index[column], stop_at_two, &two), ERR_TOO_MANY);
+    set_index(&key, column, "xx");
+    seen.count = 0;
+    ok(eng->find(st, t, column, &key.index[column], see, &seen));
+    key.index[column].len = 0; /* absent finds nothing, not the rows without */
+    ok(eng->find(st, t, column, &key.index[column], see, &seen));
+    ok(eng->find(st, TABLE_HELD, column, &key.index[column], see, &seen));
+    assert_int_equal(seen.count, 0);
+}
+
+static void find_answers_in_order(void **state) {
+    (void)state;
+    ok(eng->begin(st));
+    find_in_order(TABLE_CLAIM, 2, 4);
+    find_in_order(TABLE_INQUIRY, 1, 4);     /* a column that has no index */
+    find_in_order(TABLE_LOG_SUBJECT, 0, 3); /* of one order: by id */
+    ok(eng->commit(st));
+}
+
+static void rows_have_an_order_of_their_own(void **state) {
+    (void)state;
+    ok(eng->begin(st));
+    struct store_row a = row_of(5), b = row_of(6);
+    b.order = 5;
+    ok(eng->insert(st, TABLE_LOG_SUBJECT, &a));
+    ok(eng->insert(st, TABLE_LOG_SUBJECT, &b)); /* control: not in every table */
+    ok(eng->insert(st, TABLE_CLAIM, &a));
+    assert_int_equal(eng->insert(st, TABLE_CLAIM, &b), ERR_CONFLICT);
+    b.order = 4; /* one that is less may come later */
+    ok(eng->insert(st, TABLE_CLAIM, &b));
+    b.version = 2;
+    b.order = 5;
+    assert_int_equal(eng->update(st, TABLE_CLAIM, &b, 1, 1), ERR_CONFLICT);
+    b.order = 8;
+    ok(eng->update(st, TABLE_CLAIM, &b, 1, 1));
+    struct store_row got;
+    ok(eng->get(st, TABLE_CLAIM, b.id, &got));
+    assert_true(got.order == 8 && got.version == 2);
+    ok(eng->commit(st));
+}
+
+static void numbered_rows_are_found(void) {
+    for (unsigned n = 1; n <= 300; n++)
+        insert_ok(TABLE_LOG, n);
+    struct store_row row = row_in(TABLE_LOG, 300), got;
+    ok(eng->get(st, TABLE_LOG, row.id, &got));
+    assert_int_equal(got.order, 300);
+    assert_memory_equal(got.id, row.id, sizeof row.id);
+    assert_int_equal(eng->insert(st, TABLE_LOG, &row), ERR_CONFLICT);
+    row.id[0] = 1; /* ends alike */
+    assert_int_equal(eng->get(st, TABLE_LOG, row.id, &got), ERR_NOT_FOUND);
+    assert_int_equal(eng->remove(st, TABLE_LOG, row.id), ERR_NOT_FOUND);
+    row.id[0] = 0;
+    ok(eng->remove(st, TABLE_LOG, row.id));
+    assert_int_equal(eng->get(st, TABLE_LOG, row.id, &got), ERR_NOT_FOUND);
+    struct seen seen = {0};
+    ok(eng->walk(st, TABLE_LOG, NULL, 60, see, &seen)); /* slow, but right */
+    assert_true(seen.count == 60 && seen.orders[0] == 1 && seen.orders[59] == 60);
+    uint64_t max;
+    ok(eng->max_order(st, TABLE_LOG, &max));
+    assert_int_equal(max, 299);
+    assert_int_equal(count_of(TABLE_LOG, UINT32_MAX), 299);
+}
+
+static void an_id_that_is_the_order_finds_its_row(void **state) {
+    (void)state;
+    ok(eng->begin(st));
+    numbered_rows_are_found();
     ok(eng->commit(st));
 }
 
@@ -252,16 +317,14 @@ static void a_scan_begins_where_it_is_told(void **state) {
     ok(eng->commit(st));
 }
 
-static void scan_pages_by_order(void **state) {
-    (void)state;
-    ok(eng->begin(st));
-    for (unsigned i = 0; i < 30; i++) {
+static void scan_pages(enum store_table t, unsigned first) {
+    for (unsigned i = first; i < 30; i++) {
         struct store_row row = row_of(i); /* order 0 is in no scan */
         row.state = i % 3;
-        ok(eng->insert(st, TABLE_CLAIM, &row));
+        ok(eng->insert(st, t, &row));
     }
     struct seen seen = {0};
-    ok(eng->scan(st, TABLE_CLAIM, UINT32_MAX, 0, 1000, see, &seen));
+    ok(eng->scan(st, t, UINT32_MAX, 0, 1000, see, &seen));
     assert_int_equal(seen.count, 29);
     assert_int_equal(seen.orders[0], 1);
     assert_int_equal(seen.orders[28], 29);
@@ -269,7 +332,7 @@ static void scan_pages_by_order(void **state) {
     unsigned total = 0;
     for (;;) {
         seen.count = 0;
-        ok(eng->scan(st, TABLE_CLAIM, 1, after, 4, see, &seen));
+        ok(eng->scan(st, t, 1, after, 4, see, &seen));
         if (seen.count == 0)
             break;
         assert_true(seen.count <= 4);
@@ -281,17 +344,24 @@ static void scan_pages_by_order(void **state) {
     }
     assert_int_equal(total, 10);
     seen.count = 0;
-    ok(eng->scan(st, TABLE_CLAIM, UINT32_MAX, UINT64_MAX, UINT64_MAX, see, &seen));
+    ok(eng->scan(st, t, UINT32_MAX, UINT64_MAX, UINT64_MAX, see, &seen));
     ok(eng->scan(st, TABLE_HELD, UINT32_MAX, 0, 10, see, &seen));
     assert_int_equal(seen.count, 0);
-    assert_int_equal(count_of(TABLE_CLAIM, 1), 10);
-    assert_int_equal(count_of(TABLE_CLAIM, 9), 0);
+    assert_int_equal(count_of(t, 1), 10);
+    assert_int_equal(count_of(t, 9), 0);
     assert_int_equal(count_of(TABLE_HELD, 1), 0);
     uint64_t max = 0;
-    ok(eng->max_order(st, TABLE_CLAIM, &max));
+    ok(eng->max_order(st, t, &max));
     assert_int_equal(max, 29);
     ok(eng->max_order(st, TABLE_HELD, &max));
     assert_int_equal(max, 0);
+}
+
+static void scan_pages_by_order(void **state) {
+    (void)state;
+    ok(eng->begin(st));
+    scan_pages(TABLE_CLAIM, 1);
+    scan_pages(TABLE_REQUEST, 0);
     ok(eng->commit(st));
 }
 
@@ -870,6 +940,36 @@ static void a_commit_past_the_wrapper_aborts(void **state) {
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+/* Every table had trees for id and order once. */
+static void tables_made_before_serve_as_they_are(void **state) {
+    (void)state;
+    static const char *const tables[] = {"access_log", "claim"};
+    enum vrs_err e;
+    assert_true(commit_rows(1, 1, &e));
+    eng->close(&st);
+    struct sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(location, &db), SQLITE_OK);
+    for (size_t i = 0; i < 2; i++) {
+        char sql[600];
+        (void)snprintf(sql, sizeof sql,
+                       "CREATE TABLE %s(id BLOB NOT NULL UNIQUE,version INTEGER NOT NULL,"
+                       "generation INTEGER NOT NULL,key_id INTEGER NOT NULL,state INTEGER NOT NULL,"
+                       "ord INTEGER NOT NULL,i0 BLOB,i1 BLOB,i2 BLOB,i3 BLOB,blob BLOB NOT NULL);"
+                       "CREATE INDEX %s_2 ON %s(i2,ord) WHERE i2 NOT NULL;"
+                       "CREATE INDEX %s_order ON %s(ord) WHERE ord>0;"
+                       "CREATE INDEX %s_state ON %s(state,ord)",
+                       tables[i], tables[i], tables[i], tables[i], tables[i], tables[i], tables[i]);
+        assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    }
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    ok(eng->open(location, 0, &st, &fault));
+    ok(eng->begin(st));
+    numbered_rows_are_found();
+    find_in_order(TABLE_CLAIM, 2, 4);
+    ok(eng->commit(st));
+    assert_int_equal(rows_now(), 1);
+}
+
 #define CONFORMS(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 #define SQLITE(f) cmocka_unit_test_setup_teardown(f, set_up_sqlite, tear_down_sqlite)
 
@@ -882,6 +982,8 @@ int main(void) {
             CONFORMS(update_compares_version_and_generation),
             CONFORMS(a_conflict_is_an_answer_not_a_failure),
             CONFORMS(find_answers_in_order),
+            CONFORMS(rows_have_an_order_of_their_own),
+            CONFORMS(an_id_that_is_the_order_finds_its_row),
             CONFORMS(a_scan_begins_where_it_is_told),
             CONFORMS(scan_pages_by_order),
             CONFORMS(walk_pages_by_id),
@@ -911,6 +1013,7 @@ int main(void) {
         SQLITE(a_flipped_byte_is_not_stored_data),
         SQLITE(an_upgrade_goes_on_where_it_was_cut_off),
         SQLITE(a_commit_past_the_wrapper_aborts),
+        SQLITE(tables_made_before_serve_as_they_are),
     };
     failed += cmocka_run_group_tests_name("sqlite alone", sqlite, NULL, NULL);
     return failed;
