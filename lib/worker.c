@@ -3,6 +3,7 @@
  * while the thread sleeps and nobody has woken it. */
 #include "lib/worker.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <signal.h>
@@ -29,7 +30,8 @@ struct worker {
     struct job_list ended; /* the thread's: not yet told */
     bool waits;
     bool stop;
-    unsigned gather_us; /* the thread's */
+    unsigned gather_us;      /* the thread's */
+    struct timespec call_at; /* the thread's; tv_sec 0: not asked for */
     size_t max_queued;
     worker_batch_fn *batch;
     void *arg;
@@ -83,27 +85,42 @@ static void gather(struct worker *w) {
     (void)pthread_mutex_lock(&w->lock);
 }
 
+/* Until there is something to do; true: it was time, or the last chance, for the call asked for. */
+static bool wait_for_work(struct worker *w) {
+    bool asked = w->call_at.tv_sec != 0;
+    int rc = 0;
+    while (w->todo.first == NULL && !w->stop && rc != ETIMEDOUT) {
+        w->waits = true;
+        if (asked)
+            rc = pthread_cond_timedwait(&w->wake, &w->lock, &w->call_at);
+        else
+            (void)pthread_cond_wait(&w->wake, &w->lock);
+    }
+    w->waits = false;
+    return asked && w->todo.first == NULL;
+}
+
 static void *work(void *arg) {
     struct worker *w = arg;
     bool more = false;
     for (;;) {
         (void)pthread_mutex_lock(&w->lock);
-        while (w->todo.first == NULL && !w->stop && !more) {
-            w->waits = true;
-            (void)pthread_cond_wait(&w->wake, &w->lock);
-        }
-        w->waits = false;
-        if (w->gather_us > 0 && !w->stop && !more)
+        bool call = more || wait_for_work(w);
+        if (w->gather_us > 0 && !w->stop && !call)
             gather(w);
         struct worker_job *jobs = list_take_all(&w->todo);
+        bool last = w->stop && jobs == NULL;
         (void)pthread_mutex_unlock(&w->lock);
-        if (jobs == NULL && !more)
+        if (jobs == NULL && !call)
             return NULL;
+        w->call_at = (struct timespec){0};
         if (w->batch != NULL)
             more = w->batch(w, jobs, w->arg);
         else
             run_one_by_one(w, jobs);
         worker_tell(w);
+        if (last && !more)
+            return NULL;
     }
 }
 
@@ -142,7 +159,11 @@ enum vrs_err worker_open(struct event_base *base, const char *name, size_t max_q
     if (w == NULL)
         return ERR_MEMORY;
     (void)pthread_mutex_init(&w->lock, NULL);
-    (void)pthread_cond_init(&w->wake, NULL);
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&w->wake, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     list_init(&w->todo);
     list_init(&w->finished);
     list_init(&w->ended);
@@ -222,6 +243,20 @@ void worker_tell(struct worker *w) {
 
 void worker_gather(struct worker *w, unsigned us) {
     w->gather_us = us < 1000000 ? us : 999999;
+}
+
+void worker_call_in(struct worker *w, unsigned ms) {
+    struct timespec at;
+    (void)clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += (time_t)(ms / 1000);
+    at.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    if (w->call_at.tv_sec == 0 || at.tv_sec < w->call_at.tv_sec ||
+        (at.tv_sec == w->call_at.tv_sec && at.tv_nsec < w->call_at.tv_nsec))
+        w->call_at = at;
 }
 
 size_t worker_queued(struct worker *w) {

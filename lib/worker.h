@@ -23,8 +23,8 @@ struct worker_job {
 /* Called on the worker with everything that was queued, in order, instead of job->run one by one;
  * so a worker that owns a file can commit once for all of them.  It must hand each job to
  * worker_finish exactly once, now or later (it must take `job->next` first), but before the last
- * call of the batch function returns.  It answers true to be called again even when nothing new came
- * (`jobs` NULL then).  `batch` NULL: run, then finish, one by one. */
+ * call of the batch function returns.  It answers true to be called again at once even when nothing new
+ * came (`jobs` NULL then).  `batch` NULL: run, then finish, one by one. */
 typedef bool worker_batch_fn(struct worker *w, struct worker_job *jobs, void *arg);
 
 /* `max_queued` bounds the queue; worker_submit answers ERR_BUSY above it. */
@@ -42,6 +42,9 @@ void worker_tell(struct worker *w);
  * first job that comes and taking what is queued by then.  For work with a price a batch (a sync)
  * while much comes: fewer, larger batches. */
 void worker_gather(struct worker *w, unsigned us);
+/* On the worker: the batch function is called after `ms` at the latest, with no jobs when none came;
+ * sooner when the thread ends.  Holds for one call; of several the earliest counts. */
+void worker_call_in(struct worker *w, unsigned ms);
 size_t worker_queued(struct worker *w);
 
 #endif

@@ -3,8 +3,8 @@
  *   find handle (open, or recover a suspect one) ─► begin
  *     each job: savepoint ─► run ─┬─ VRS_OK ─► release
  *                                 └─ else ───► rollback_to: that job alone is undone
- *   ─► commit ─► its outcome is every remaining job's outcome ─► committed: the group, then each job
- *   ─► done on the loop
+ *   ─► commit ─► its outcome is every remaining job's outcome ─► committed, where a job has one: the
+ *   options', then each job's ─► done on the loop ─► the options' committed, a little later
  *
  * While a commit waits for the disk the next jobs queue up: that is the whole group commit.  A
  * storage error inside a group undoes the group: all its jobs are ERR_STORAGE.
@@ -42,9 +42,12 @@ struct handle {
     struct partition *partition;
     char municipality[7];
     bool again; /* it was among the last used before */
+    bool favoured;
     struct handle *next;
     struct handle *newer;
     struct handle *older;
+    bool behind; /* options.committed is to follow its last commit; it is on the worker's list */
+    struct handle *next_behind;
 };
 
 struct pool_worker {
@@ -58,6 +61,8 @@ struct pool_worker {
     size_t open;
     struct worker_job *later; /* POOL_LATER, in order */
     struct worker_job **later_end;
+    struct handle *behind;
+    int64_t behind_until_ms;
 };
 
 struct warming {
@@ -134,16 +139,21 @@ static void link_newest(struct pool_worker *w, struct handle *h) {
     w->newest = h;
 }
 
+static void favour(struct handle *h, bool on) {
+    partition_favour(h->partition, on);
+    h->favoured = on;
+}
+
 /* After h became the newest: of the first FAVOURED in the list those that came there again are
  * favoured, no others.  Work that goes through the whole nation changes nothing. */
 static void favour_newest(struct pool_worker *w, struct handle *h) {
     if (h->again)
-        partition_favour(h->partition, true);
+        favour(h, true);
     struct handle *last = w->newest;
     for (int i = 0; last != NULL && i < FAVOURED; i++)
         last = last->older;
     if (last != NULL)
-        partition_favour(last->partition, false);
+        favour(last, false);
 }
 
 static bool among_newest(const struct pool_worker *w, const struct handle *h) {
@@ -160,6 +170,13 @@ static void tidy(struct partition *p) {
         engine->tidy(partition_store(p));
 }
 
+/* After work that only went by: through the whole nation it would leave a cache in every file. */
+static void rest(struct handle *h) {
+    const struct store_engine *engine = partition_engine(h->partition);
+    if (engine->rest != NULL && !partition_needs_recovery(h->partition))
+        engine->rest(partition_store(h->partition));
+}
+
 static void count_open(struct pool_worker *w, bool more) {
     w->open += more ? 1 : (size_t)-1;
     size_t n =
@@ -167,9 +184,45 @@ static void count_open(struct pool_worker *w, bool more) {
     metric_set(&open_partitions, (int64_t)n);
 }
 
+/* ---- what follows commits */
+
+static void follow(struct pool_worker *w, struct handle *h) {
+    const struct pool_options *o = &w->pool->options;
+    if (h->behind) {
+        struct handle **at = &w->behind;
+        while (*at != h)
+            at = &(*at)->next_behind;
+        *at = h->next_behind;
+        h->behind = false;
+    }
+    if (o->committed != NULL && !partition_needs_recovery(h->partition))
+        o->committed(h->partition, w->index, o->arg);
+}
+
+static void put_off(struct pool_worker *w, struct handle *h) {
+    if (h->behind || w->pool->options.committed == NULL)
+        return;
+    if (w->behind == NULL)
+        w->behind_until_ms = clock_mono_ms() + POOL_FOLLOW_MS;
+    h->behind = true;
+    h->next_behind = w->behind;
+    w->behind = h;
+}
+
+/* At the end of a batch; `idle`: nothing else was to be done. */
+static void catch_up(struct pool_worker *w, bool idle) {
+    int64_t left = w->behind != NULL && !idle ? w->behind_until_ms - clock_mono_ms() : 0;
+    while (left <= 0 && w->behind != NULL)
+        follow(w, w->behind);
+    if (w->behind != NULL)
+        worker_call_in(w->worker, (unsigned)left);
+}
+
 static void close_handle(struct pool_worker *w, struct handle *h) {
     struct handle **at = place_of(w, h->municipality);
     assert(*at == h);
+    if (h->behind)
+        follow(w, h);
     *at = h->next;
     unlink_use(w, h);
     partition_close(&h->partition);
@@ -277,13 +330,17 @@ static enum vrs_err commit_group(struct partition *p, size_t jobs) {
     return e;
 }
 
-static void tell_committed(struct pool_worker *w, struct group *g, struct partition *p) {
-    const struct pool_options *o = &w->pool->options;
-    if (o->committed != NULL)
-        o->committed(p, w->index, o->arg);
+static void tell_committed(struct pool_worker *w, struct group *g, struct handle *h) {
+    bool waits = false;
+    for (size_t i = 0; i < g->count; i++)
+        waits |= g->jobs[i]->err == VRS_OK && g->jobs[i]->committed != NULL;
+    if (waits)
+        follow(w, h);
+    else
+        put_off(w, h);
     for (size_t i = 0; i < g->count; i++) {
         if (g->jobs[i]->err == VRS_OK && g->jobs[i]->committed != NULL)
-            g->jobs[i]->committed(g->jobs[i], p);
+            g->jobs[i]->committed(g->jobs[i], h->partition);
     }
 }
 
@@ -292,6 +349,10 @@ static void run_group(struct pool_worker *w, struct group *g) {
     struct vrs_fault fault = {0};
     struct handle *h = NULL;
     enum vrs_err e = ready_handle(w, municipality, g->jobs[0]->flags, &h, &fault);
+    for (size_t i = 0; e == VRS_OK && h->behind && i < g->count; i++) {
+        if (g->jobs[i]->flags & POOL_FOLLOWED)
+            follow(w, h);
+    }
     if (e == VRS_OK && h != NULL) {
         e = partition_begin(h->partition);
         for (size_t i = 0; e == VRS_OK && i < g->count; i++)
@@ -310,9 +371,11 @@ static void run_group(struct pool_worker *w, struct group *g) {
         }
     }
     if (e == VRS_OK && h != NULL)
-        tell_committed(w, g, h->partition);
+        tell_committed(w, g, h);
+    bool background = true;
     for (size_t i = 0; i < g->count; i++) {
         struct pool_job *job = g->jobs[i];
+        background &= (job->flags & POOL_LATER) != 0;
         /* A job's own refusal stands only with the commit: it may rest on what others wrote. */
         finish(w, job, e == VRS_OK ? job->err : e, e == VRS_OK ? NULL : &fault);
     }
@@ -320,6 +383,8 @@ static void run_group(struct pool_worker *w, struct group *g) {
     if (e == VRS_OK && h != NULL) {
         favour_newest(w, h);
         tidy(h->partition);
+        if (background && !h->favoured)
+            rest(h);
     }
     g->count = 0;
 }
@@ -334,6 +399,8 @@ static void run_exclusive(struct pool_worker *w, struct pool_job *job) {
         return;
     }
     enum vrs_err e = ready_handle(w, job->municipality, job->flags, &h, &fault);
+    if (e == VRS_OK && h->behind)
+        follow(w, h);
     if (e == VRS_OK)
         finish(w, job, job->run(job, h->partition), NULL);
     else
@@ -418,6 +485,7 @@ static void run_one_later(struct pool_worker *w) {
 
 static bool run_batch(struct worker *worker, struct worker_job *jobs, void *arg) {
     struct pool_worker *w = arg;
+    bool idle = jobs == NULL && w->later == NULL;
     (void)worker;
     if (w->later == NULL)
         w->later_end = &w->later;
@@ -430,6 +498,7 @@ static bool run_batch(struct worker *worker, struct worker_job *jobs, void *arg)
     }
     if (w->later != NULL)
         run_one_later(w);
+    catch_up(w, idle);
     return w->later != NULL;
 }
 

@@ -16,7 +16,12 @@ enum pool_flag {
     POOL_LATER =
         2, /* nobody waits for it (sweeps, warming, slices of an import): runs behind all that
                         is queued, one partition's at a time, so that others wait for one at most */
+    POOL_FOLLOWED =
+        4, /* runs when `committed` of the options has followed every commit before it */
 };
+
+/* What follows a commit is put off so long at most, unless a job waits for it. */
+enum { POOL_FOLLOW_MS = 50 };
 
 /* Embed it first. Zero it, set municipality, flags, run, done. */
 struct pool_job {
@@ -50,8 +55,9 @@ struct pool_options {
     /* Called on the worker when a partition has been opened, inside its own transaction: marks
      * inquiries that a crash cut off as aborted, finds unsent outcomes. May be NULL. */
     enum vrs_err (*opened)(struct partition *p, void *arg);
-    /* On the worker after each successful commit of a group, outside a transaction, before the jobs'
-     * own: signs the log's head.  May be NULL. */
+    /* On the worker after successful commits, outside a transaction: signs the log's head.  Before the
+     * jobs' own when one of the group has such; else once for all commits of POOL_FOLLOW_MS, and when
+     * the partition is closed.  May be NULL. */
     void (*committed)(struct partition *p, unsigned worker_index, void *arg);
     void *arg;
 };

@@ -244,7 +244,7 @@ static void step_done(struct pool_job *job) {
 static enum vrs_err submit(struct inside_request *in, const char *municipality, unsigned flags) {
     memcpy(in->job.municipality, municipality, sizeof in->job.municipality - 1);
     in->job.municipality[sizeof in->job.municipality - 1] = '\0';
-    in->job.flags = flags;
+    in->job.flags = flags | in->pool_flags;
     in->job.err = VRS_OK;
     return pool_submit(in->server->pool, &in->job);
 }

@@ -49,6 +49,7 @@ struct inside_request {
     char detail_ja[400];
     json_t *problem_extra; /* owned */
     void *own;             /* the module's state, from http_arena */
+    unsigned pool_flags;   /* for its jobs, beside those that a step gives */
     inside_fn *run;
     inside_done_fn *done;
     char logged_result[24]; /* of the last entry made … */

@@ -53,7 +53,8 @@ struct worker {
     void *arg;
     struct list queued, finished;
     size_t queued_count, max;
-    bool more; /* the batch function wants to be called again */
+    bool more;        /* the batch function wants to be called again */
+    unsigned call_ms; /* … so much later; 0: no */
     bool closing;
     struct worker *next;
 };
@@ -115,8 +116,14 @@ void worker_gather(struct worker *w, unsigned us) {
     (void)us;
 }
 
+void worker_call_in(struct worker *w, unsigned ms) {
+    if (w->call_ms == 0 || ms < w->call_ms)
+        w->call_ms = ms > 0 ? ms : 1;
+}
+
 static void work(struct worker *w) {
     struct worker_job *jobs = w->queued.first;
+    w->call_ms = 0;
     list_clear(&w->queued);
     w->queued_count = 0;
     if (w->batch != NULL) {
@@ -150,6 +157,8 @@ void worker_close(struct worker **wp) {
     if (w == NULL)
         return;
     while (has_work(w))
+        work(w);
+    if (w->call_ms > 0)
         work(w);
     w->closing = true;
     while (w->finished.first != NULL)
@@ -228,7 +237,7 @@ void machine_reset(uint64_t seed, const struct machine_network *network) {
 
 bool machine_step(bool with_timers) {
     struct {
-        enum { WORK, HAND_BACK, TIMER, MESSAGE } what;
+        enum { WORK, HAND_BACK, TIMER, CALL, MESSAGE } what;
         void *on;
     } things[THINGS];
     size_t n = 0;
@@ -240,10 +249,14 @@ bool machine_step(bool with_timers) {
     }
     for (size_t i = 0; i < line_messages() && n < THINGS; i++)
         things[n].what = MESSAGE, things[n++].on = (void *)(uintptr_t)i;
-    if (with_timers && (n == 0 || chance_one_in(&machine_chance, 8)))
+    if (with_timers && (n == 0 || chance_one_in(&machine_chance, 8))) {
         for (struct event *e = timers; e != NULL; e = e->next)
             if (e->armed && n < THINGS)
                 things[n].what = TIMER, things[n++].on = e;
+        for (struct worker *w = workers; w != NULL; w = w->next)
+            if (w->call_ms > 0 && n < THINGS)
+                things[n].what = CALL, things[n++].on = w;
+    }
     if (n == 0)
         return false;
     size_t i = chance_below(&machine_chance, n);
@@ -261,6 +274,10 @@ bool machine_step(bool with_timers) {
         e->call(-1, EV_TIMEOUT, e->arg);
         break;
     }
+    case CALL:
+        machine_advance_ms(((struct worker *)things[i].on)->call_ms);
+        work(things[i].on);
+        break;
     case MESSAGE:
         line_message((size_t)(uintptr_t)things[i].on);
         break;

@@ -340,6 +340,42 @@ static void those_who_wait_for_the_commit_are_told_after_it(void **state) {
     stand_disk_heal();
 }
 
+static bool told_within(unsigned groups, int ms) {
+    while (groups_told < groups && ms-- > 0)
+        (void)usleep(1000);
+    return groups_told >= groups;
+}
+
+/* Where nobody waits for what follows a commit, it comes once for many, soon, and before the end. */
+static void what_follows_commits_is_put_off_and_never_left_out(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        next_job("131032", POOL_CREATE)->job.committed = NULL;
+        ok(pool_submit(pool, &jobs[i].job));
+        wait_all();
+    }
+    assert_true(told_within(1, 5000));
+    assert_true(groups_told < 5);
+    /* A job that wants it done finds it so, and one that waits for its own has it at once. */
+    unsigned before = groups_told;
+    (void)hold("131032"); /* has `committed`: told once */
+    let_go();
+    wait_all();
+    assert_int_equal(groups_told, before + 1);
+    struct job *plain = next_job("131032", 0);
+    plain->job.committed = NULL;
+    ok(pool_submit(pool, &plain->job));
+    wait_all();
+    struct job *wants = next_job("131032", POOL_FOLLOWED);
+    wants->job.committed = NULL;
+    ok(pool_submit(pool, &wants->job));
+    wait_all();
+    assert_true(groups_told >= before + 2);
+    assert_false(told_late);
+    pool_close(&pool);
+    assert_true(groups_told >= before + 3); /* that of the last one */
+}
+
 static void asking_never_makes_a_partition(void **state) {
     (void)state;
     (void)hold("131032"); /* this worker is busy; find a code of the same worker */
@@ -685,6 +721,7 @@ int main(void) {
         TEST(what_waits_is_committed_at_once),
         TEST(a_refusing_job_is_undone_alone),
         TEST(those_who_wait_for_the_commit_are_told_after_it),
+        TEST(what_follows_commits_is_put_off_and_never_left_out),
         TEST(asking_never_makes_a_partition),
         TEST(a_full_queue_is_busy),
         TEST(the_least_used_are_closed),

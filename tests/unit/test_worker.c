@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "lib/worker.h"
 
@@ -174,6 +175,45 @@ static void batches_gather(void **state) {
     worker_close(&w);
 }
 
+static atomic_int calls;
+static unsigned ask_ms;
+
+static bool asks_for_a_call(struct worker *w, struct worker_job *jobs, void *arg) {
+    (void)arg;
+    if (jobs == NULL)
+        atomic_fetch_add(&calls, 1);
+    else
+        worker_call_in(w, ask_ms);
+    for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
+        next = j->next;
+        j->run(j);
+        worker_finish(w, j);
+    }
+    return false;
+}
+
+/* One call for what it asked for, whether its time comes or the end does. */
+static void a_call_asked_for_comes_once(void **state) {
+    (void)state;
+    struct job first = {.job = {.run = run, .done = done}}, second = first;
+    struct worker *w = NULL;
+    assert_int_equal(worker_open(base, "w", 10, asks_for_a_call, NULL, &w), VRS_OK);
+    ask_ms = 1;
+    expected = 1;
+    assert_int_equal(worker_submit(w, &first.job), VRS_OK);
+    assert_int_equal(event_base_dispatch(base), 0);
+    for (int i = 0; atomic_load(&calls) == 0 && i < 5000; i++)
+        (void)usleep(1000);
+    assert_int_equal(atomic_load(&calls), 1);
+    ask_ms = 3600000;
+    expected = 2;
+    assert_int_equal(worker_submit(w, &second.job), VRS_OK);
+    assert_int_equal(event_base_dispatch(base), 0);
+    assert_int_equal(atomic_load(&calls), 1);
+    worker_close(&w);
+    assert_int_equal(atomic_load(&calls), 2);
+}
+
 static struct worker *again_on;
 static int rounds;
 
@@ -200,6 +240,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_queue_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(batches_gather, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_call_asked_for_comes_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_done_may_submit, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

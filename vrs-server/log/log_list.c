@@ -303,9 +303,11 @@ void access_log_resident(struct http_request *rq) {
     in->act = "log.read_person";
     if (!inside_scope(in))
         return;
-    if (wants(in, "text/csv"))
+    if (wants(in, "text/csv")) {
         http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.csv\"");
-    else if (wants(in, "application/x-ndjson"))
+    } else if (wants(in, "application/x-ndjson")) {
         http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.ndjson\"");
+        in->pool_flags = POOL_FOLLOWED; /* whatever was committed before has its proof */
+    }
     inside_run(in, person_run);
 }
