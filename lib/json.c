@@ -1,5 +1,6 @@
 #include "lib/json.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "lib/text.h"
@@ -129,5 +130,17 @@ static int append(const char *p, size_t n, void *to) {
 bool json_write(struct buffer *b, const json_t *v) {
     if (json_dump_callback(v, append, b, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
         b->failed = true;
+    return !b->failed;
+}
+
+bool json_write_with(struct buffer *b, const json_t *object, const char *name,
+                     const struct buffer *value) {
+    assert(json_object_size(object) > 0);
+    if (!json_write(b, object))
+        return false;
+    b->len--; /* its brace */
+    (void)buffer_printf(b, ",\"%s\":", name);
+    (void)buffer_put(b, value->data, value->len);
+    (void)buffer_put(b, "}", 1);
     return !b->failed;
 }

@@ -68,5 +68,9 @@ VRS_CHECK enum vrs_err json_read(const json_t *obj, const struct json_field *fie
                                  struct vrs_fault *fault);
 /* Appends the compact form; false when the buffer failed. */
 bool json_write(struct buffer *b, const json_t *v);
+/* The same of an object that is not empty, with one member more, `name`, whose value is JSON that was
+ * written before. */
+bool json_write_with(struct buffer *b, const json_t *object, const char *name,
+                     const struct buffer *value);
 
 #endif

@@ -166,6 +166,24 @@ static void writing_is_compact_and_bounded(void **state) {
     json_decref(v);
 }
 
+static void what_was_written_before_goes_in_as_it_is(void **state) {
+    (void)state;
+    json_t *v = json_pack("{s:i}", "a", 1);
+    struct buffer b, doses;
+    buffer_init(&b, 100);
+    buffer_init(&doses, 100);
+    assert_true(buffer_puts(&doses, "[{\"lot\":\"日\"}]"));
+    assert_true(json_write_with(&b, v, "doses", &doses));
+    assert_string_equal(buffer_cstr(&b), "{\"a\":1,\"doses\":[{\"lot\":\"日\"}]}");
+    buffer_fini(&b);
+    buffer_init(&b, 20);
+    assert_false(json_write_with(&b, v, "doses", &doses));
+    assert_true(b.failed);
+    buffer_fini(&b);
+    buffer_fini(&doses);
+    json_decref(v);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strict_parsing),
@@ -174,6 +192,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_refused_by_name),
         cmocka_unit_test(faults_do_not_repeat_content),
         cmocka_unit_test(writing_is_compact_and_bounded),
+        cmocka_unit_test(what_was_written_before_goes_in_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

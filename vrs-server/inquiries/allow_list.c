@@ -5,8 +5,17 @@
 
 #include "lib/json.h"
 
+/* As it is looked through with each inquiry; borrowed from the document. */
+struct entry {
+    const char *business, *asker, *provider; /* "*": any */
+    const char *from, *to;                   /* days; to NULL: for ever */
+    const json_t *items;
+};
+
 struct allow_list {
-    json_t *document; /* its rows borrow from it */
+    json_t *document;
+    struct entry *entries;
+    size_t count;
     uint64_t version;
 };
 
@@ -50,6 +59,15 @@ static bool good_row(const json_t *row) {
            is_day(json_object_get(row, "from")) && (to == NULL || json_is_null(to) || is_day(to));
 }
 
+static struct entry entry_of(const json_t *row) {
+    return (struct entry){.business = text_of(row, "business"),
+                          .asker = text_of(row, "asker"),
+                          .provider = text_of(row, "provider"),
+                          .from = text_of(row, "from"),
+                          .to = json_string_value(json_object_get(row, "to")),
+                          .items = json_object_get(row, "items")};
+}
+
 enum vrs_err allow_list_read(const void *text, size_t len, struct allow_list **out,
                              struct vrs_fault *fault) {
     struct allow_list *l = calloc(1, sizeof *l);
@@ -66,10 +84,13 @@ enum vrs_err allow_list_read(const void *text, size_t len, struct allow_list **o
     else if (e == VRS_OK && !json_is_array(rows))
         e = err_fail(fault, ERR_CONFIG, "allow-list: no entries");
     size_t i;
+    if (e == VRS_OK && (l->entries = calloc(json_array_size(rows) + 1, sizeof *l->entries)) == NULL)
+        e = err_fail(fault, ERR_MEMORY, "allow-list");
     if (e == VRS_OK) {
         json_array_foreach(rows, i, row) {
             if (e == VRS_OK && !good_row(row))
                 e = err_fail(fault, ERR_CONFIG, "allow-list: entry %zu is not understood", i + 1);
+            l->entries[l->count++] = entry_of(row);
         }
     }
     l->version = (uint64_t)version;
@@ -132,6 +153,7 @@ void allow_list_close(struct allow_list **l) {
     if (*l == NULL)
         return;
     json_decref((*l)->document);
+    free((*l)->entries);
     free(*l);
     *l = NULL;
 }
@@ -150,15 +172,13 @@ static bool lists(const json_t *items, const char *item) {
     return false;
 }
 
-/* -1: the row says nothing about this pair, or not today. */
-static int particular(const json_t *row, const char *business, const char *asker,
+/* -1: the entry says nothing about this pair, or not today. */
+static int particular(const struct entry *x, const char *business, const char *asker,
                       const char *provider, const char *day) {
-    const char *a = text_of(row, "asker"), *p = text_of(row, "provider");
-    const char *to = json_string_value(json_object_get(row, "to"));
-    bool any_asker = strcmp(a, "*") == 0, any_provider = strcmp(p, "*") == 0;
-    if (strcmp(text_of(row, "business"), business) != 0 || (!any_asker && strcmp(a, asker) != 0) ||
-        (!any_provider && strcmp(p, provider) != 0) || strcmp(text_of(row, "from"), day) > 0 ||
-        (to != NULL && strcmp(day, to) > 0))
+    bool any_asker = strcmp(x->asker, "*") == 0, any_provider = strcmp(x->provider, "*") == 0;
+    if (strcmp(x->business, business) != 0 || (!any_asker && strcmp(x->asker, asker) != 0) ||
+        (!any_provider && strcmp(x->provider, provider) != 0) || strcmp(x->from, day) > 0 ||
+        (x->to != NULL && strcmp(day, x->to) > 0))
         return -1;
     return (any_asker ? 0 : NAMES_ASKER) + (any_provider ? 0 : NAMES_PROVIDER);
 }
@@ -168,19 +188,15 @@ enum vrs_err allow_list_permits(const struct allow_list *l, const char *business
     char day[11];
     int most = -1;
     bool permitted = false;
-    size_t i;
-    const json_t *row;
     clock_format_date(on, day);
-    json_array_foreach(l != NULL ? json_object_get(l->document, "entries") : NULL, i, row) {
-        int weight = particular(row, business, asker, provider, day);
-        const json_t *items = json_object_get(row, "items");
+    for (size_t i = 0; l != NULL && i < l->count; i++) {
+        int weight = particular(&l->entries[i], business, asker, provider, day);
+        if (weight < 0 || weight < most)
+            continue;
+        const json_t *items = l->entries[i].items;
         bool here = item != NULL ? lists(items, item) : json_array_size(items) > 0;
-        if (weight > most) {
-            most = weight;
-            permitted = here;
-        } else if (weight == most && weight >= 0) {
-            permitted |= here;
-        }
+        permitted = here || (permitted && weight == most);
+        most = weight;
     }
     return permitted ? VRS_OK : ERR_NOT_ON_ALLOW_LIST;
 }

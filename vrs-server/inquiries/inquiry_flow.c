@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/json.h"
 #include "vrs-server/doses/apply.h"
 #include "vrs-server/inquiries/policy.h"
 #include "vrs-server/views.h"
@@ -52,15 +53,11 @@ enum vrs_err inquiry_answer(struct inside_request *in, const struct inquiry *q) 
         return ERR_MEMORY;
     (void)json_object_set_new(o, "asked_at", view_time(q->asked_ms));
     if (q->state == INQUIRY_MATCH || q->state == INQUIRY_TAKEN_OVER) {
-        json_t *doses = NULL;
-        struct vrs_fault fault = {0};
-        if (json_parse(q->result.data, q->result.len, &doses, &fault) != VRS_OK) {
-            json_decref(o);
-            return ERR_CORRUPT;
-        }
-        (void)json_object_set_new(o, "doses", doses);
         (void)json_object_set_new(o, "expires_at", view_time(q->expires_ms));
         (void)json_object_set_new(o, "taken_over", json_boolean(q->state == INQUIRY_TAKEN_OVER));
+        bool ok = json_write_with(&in->answer, o, "doses", &q->result);
+        json_decref(o);
+        return ok ? VRS_OK : ERR_MEMORY;
     }
     return inside_json(in, o);
 }
