@@ -135,7 +135,7 @@ bool json_write(struct buffer *b, const json_t *v) {
 
 bool json_write_with(struct buffer *b, const json_t *object, const char *name,
                      const struct buffer *value) {
-    assert(json_object_size(object) > 0);
+    assert(json_object_size(object) > 0 && value->len > 0);
     if (!json_write(b, object))
         return false;
     b->len--; /* its brace */

@@ -345,12 +345,15 @@ void sqlite_file_favour(struct sqlite_file *f, bool on) {
         return;
     give_memory(f);
     if (!on)
-        sqlite_file_rest(f);
+        (void)sqlite_file_rest(f);
 }
 
-void sqlite_file_rest(struct sqlite_file *f) {
+bool sqlite_file_rest(struct sqlite_file *f) {
+    if (f->favoured)
+        return false;
     if (f->db != NULL)
         (void)sqlite3_db_release_memory(f->db);
+    return true;
 }
 
 /* ---- transactions */

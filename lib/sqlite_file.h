@@ -78,8 +78,8 @@ void sqlite_file_tidy(struct sqlite_file *f);
  * recovery. */
 void sqlite_file_favour(struct sqlite_file *f, bool on);
 
-/* Gives back the pages in memory; outside a transaction. */
-void sqlite_file_rest(struct sqlite_file *f);
+/* Gives back the pages in memory, outside a transaction; not those of a favoured file: false. */
+bool sqlite_file_rest(struct sqlite_file *f);
 
 /* A consistent copy at `path`, which must not exist; 0600, synced with its directory. */
 VRS_CHECK enum vrs_err sqlite_file_backup(struct sqlite_file *f, const char *path,

@@ -109,7 +109,7 @@ static void *work(void *arg) {
         if (w->gather_us > 0 && !w->stop && !call)
             gather(w);
         struct worker_job *jobs = list_take_all(&w->todo);
-        bool last = w->stop && jobs == NULL;
+        bool last = w->stop && jobs == NULL && !more;
         (void)pthread_mutex_unlock(&w->lock);
         if (jobs == NULL && !call)
             return NULL;
@@ -119,7 +119,7 @@ static void *work(void *arg) {
         else
             run_one_by_one(w, jobs);
         worker_tell(w);
-        if (last && !more)
+        if (last)
             return NULL;
     }
 }

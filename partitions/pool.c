@@ -42,7 +42,6 @@ struct handle {
     struct partition *partition;
     char municipality[7];
     bool again; /* it was among the last used before */
-    bool favoured;
     struct handle *next;
     struct handle *newer;
     struct handle *older;
@@ -139,21 +138,16 @@ static void link_newest(struct pool_worker *w, struct handle *h) {
     w->newest = h;
 }
 
-static void favour(struct handle *h, bool on) {
-    partition_favour(h->partition, on);
-    h->favoured = on;
-}
-
 /* After h became the newest: of the first FAVOURED in the list those that came there again are
  * favoured, no others.  Work that goes through the whole nation changes nothing. */
 static void favour_newest(struct pool_worker *w, struct handle *h) {
     if (h->again)
-        favour(h, true);
+        partition_favour(h->partition, true);
     struct handle *last = w->newest;
     for (int i = 0; last != NULL && i < FAVOURED; i++)
         last = last->older;
     if (last != NULL)
-        favour(last, false);
+        partition_favour(last->partition, false);
 }
 
 static bool among_newest(const struct pool_worker *w, const struct handle *h) {
@@ -171,10 +165,10 @@ static void tidy(struct partition *p) {
 }
 
 /* After work that only went by: through the whole nation it would leave a cache in every file. */
-static void rest(struct handle *h) {
-    const struct store_engine *engine = partition_engine(h->partition);
-    if (engine->rest != NULL && !partition_needs_recovery(h->partition))
-        engine->rest(partition_store(h->partition));
+static void rest(struct partition *p) {
+    const struct store_engine *engine = partition_engine(p);
+    if (engine->rest != NULL && !partition_needs_recovery(p))
+        engine->rest(partition_store(p));
 }
 
 static void count_open(struct pool_worker *w, bool more) {
@@ -209,13 +203,12 @@ static void put_off(struct pool_worker *w, struct handle *h) {
     w->behind = h;
 }
 
-/* At the end of a batch; `idle`: nothing else was to be done. */
-static void catch_up(struct pool_worker *w, bool idle) {
-    int64_t left = w->behind != NULL && !idle ? w->behind_until_ms - clock_mono_ms() : 0;
+/* What is left of the time, 0 when nothing is behind any more. */
+static unsigned catch_up(struct pool_worker *w, bool at_once) {
+    int64_t left = w->behind != NULL && !at_once ? w->behind_until_ms - clock_mono_ms() : 0;
     while (left <= 0 && w->behind != NULL)
         follow(w, w->behind);
-    if (w->behind != NULL)
-        worker_call_in(w->worker, (unsigned)left);
+    return left > 0 ? (unsigned)left : 0;
 }
 
 static void close_handle(struct pool_worker *w, struct handle *h) {
@@ -285,6 +278,7 @@ static enum vrs_err ready_handle(struct pool_worker *w, const char *municipality
             log_fault(LOG_ERROR, "partition.recovery_failed", fault);
             return e == ERR_CORRUPT ? e : ERR_STORAGE;
         }
+        put_off(w, h); /* what was stored before may not have been followed */
         metric_add(&recoveries_total, 1);
         log_event(LOG_WARN, "partition.recovered", LF_STR("municipality", municipality));
     }
@@ -383,8 +377,8 @@ static void run_group(struct pool_worker *w, struct group *g) {
     if (e == VRS_OK && h != NULL) {
         favour_newest(w, h);
         tidy(h->partition);
-        if (background && !h->favoured)
-            rest(h);
+        if (background)
+            rest(h->partition);
     }
     g->count = 0;
 }
@@ -399,8 +393,6 @@ static void run_exclusive(struct pool_worker *w, struct pool_job *job) {
         return;
     }
     enum vrs_err e = ready_handle(w, job->municipality, job->flags, &h, &fault);
-    if (e == VRS_OK && h->behind)
-        follow(w, h);
     if (e == VRS_OK)
         finish(w, job, job->run(job, h->partition), NULL);
     else
@@ -441,7 +433,9 @@ static struct worker_job *take_group(struct pool_worker *w, struct worker_job *j
 static struct worker_job *run_first(struct pool_worker *w, struct worker_job *jobs) {
     struct group g = {.count = 0};
     struct worker_job *left = take_group(w, jobs, &g);
-    if (g.jobs[0]->flags & JOB_EXCLUSIVE)
+    bool alone = (g.jobs[0]->flags & JOB_EXCLUSIVE) != 0; /* and long */
+    (void)catch_up(w, alone);
+    if (alone)
         run_exclusive(w, g.jobs[0]);
     else
         run_group(w, &g);
@@ -486,7 +480,6 @@ static void run_one_later(struct pool_worker *w) {
 static bool run_batch(struct worker *worker, struct worker_job *jobs, void *arg) {
     struct pool_worker *w = arg;
     bool idle = jobs == NULL && w->later == NULL;
-    (void)worker;
     if (w->later == NULL)
         w->later_end = &w->later;
     jobs = set_aside(w, jobs);
@@ -498,7 +491,9 @@ static bool run_batch(struct worker *worker, struct worker_job *jobs, void *arg)
     }
     if (w->later != NULL)
         run_one_later(w);
-    catch_up(w, idle);
+    unsigned left = catch_up(w, idle);
+    if (left > 0)
+        worker_call_in(worker, left);
     return w->later != NULL;
 }
 

@@ -52,7 +52,7 @@ enum {
     X(TABLE_TERMINAL, "terminal", 0x1)                 /* registry; i0 serial */                   \
     X(TABLE_SETTING, "setting", 0x1)                   /* i0 name */                               \
     X(TABLE_NUMBER, "number", STORE_ORDERED)           /* vrs-number only; i0 number index */      \
-    X(TABLE_JOURNAL, "journal", STORE_ORDERED)         /* vrs-number only: reveals; order */       \
+    X(TABLE_JOURNAL, "journal", 0)                     /* vrs-number only: reveals; order */       \
     X(TABLE_OUTCOME_UNSENT, "outcome_unsent", STORE_ORDERED) /* id = claim, i0 receipt */          \
     X(TABLE_LOG_TILE, "access_log_tile", 0) /* tree hashes; state = level, order = tile + 1 */     \
     X(TABLE_CHECKPOINT, "checkpoint", 0)    /* signed heads; order = tree size */                  \
@@ -149,7 +149,7 @@ struct store_engine {
     void (*last_fault)(const struct store *s, struct vrs_fault *out);
     /* Hints, outside a transaction; NULL where an engine needs none.  favour: among those used most
      * now, may hold more memory.  tidy: upkeep, while nobody waits.  rest: not needed for a while,
-     * gives back what memory it can. */
+     * gives back what memory it can, unless favoured. */
     void (*favour)(struct store *s, bool on);
     void (*tidy)(struct store *s);
     void (*rest)(struct store *s);

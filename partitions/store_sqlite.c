@@ -182,7 +182,7 @@ static bool ordered(enum store_table t) {
     return (shapes[t].unique & STORE_ORDERED) != 0;
 }
 
-/* Such rows are not updated or walked through: that is right but reads the whole table. */
+/* An update of such a row, which there is none of, would be right but read the whole table. */
 static bool numbered(enum store_table t) {
     return (shapes[t].unique & STORE_NUMBERED) == STORE_NUMBERED;
 }
@@ -431,6 +431,9 @@ static enum vrs_err sq_walk(struct store *s, enum store_table t, const uint8_t *
     enum vrs_err e = enter(s);
     if (e != VRS_OK || !has_table(s, t))
         return e;
+    if (numbered(t)) /* its ids are in the order of their numbers */
+        return sq_scan(s, t, UINT32_MAX, after != NULL ? (uint64_t)order_in(after) : 0, limit, fn,
+                       arg);
     sqlite3_stmt *stmt;
     if ((e = statement(s, t, after == NULL ? OP_WALK_ALL : OP_WALK, &stmt)) != VRS_OK)
         return e;
@@ -731,8 +734,8 @@ static void sq_tidy(struct store *s) {
 
 static void sq_rest(struct store *s) {
     assert(!s->in_transaction);
-    drop_statements(s);
-    sqlite_file_rest(s->file);
+    if (sqlite_file_rest(s->file))
+        drop_statements(s);
 }
 
 const struct store_engine store_sqlite = {

@@ -15,7 +15,7 @@ import residents as people_of  # dev/residents.py
 
 ASKERS = {"462012": "kagoshima-1", "131032": "minato-1", "142051": "fujisawa-1"}  # each asks the next
 PER_S, RATE, P99_MS = 5000, 1000, 10
-COUNT, CONNECTIONS = 8000, 21
+COUNT, CONNECTIONS = 8000, 64
 MATCH = '"result":"match"'
 
 

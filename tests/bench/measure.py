@@ -100,9 +100,12 @@ class Load:
                 break
             self.said.append(line)
 
-    def begin(self):
+    def note(self):
         self.profile = profiled(self.roots())
         self.before = cpu_s(self.roots())
+        return self
+
+    def begin(self):
         try:
             self.process.stdin.write("now\n")
             self.process.stdin.flush()
@@ -124,12 +127,13 @@ class Load:
 
 
 def load(argv, roots):
-    return Load(argv, roots).begin().finish()
+    return Load(argv, roots).note().begin().finish()
 
 
 def together(argvs, roots):
     """Runs that begin at the same moment: no handshake or log-in of one falls into another."""
-    return [r.begin() for r in [Load(argv, roots) for argv in argvs]]
+    runs = [Load(argv, roots) for argv in argvs]
+    return [r.begin() for r in [r.note() for r in runs]]
 
 
 def median(rows, key):

@@ -21,7 +21,7 @@ def measure_scenario(report, options, home):
         before = measure.pss_mb(roots(stack)), measure.descriptors(pid), measure.cpu_s(roots(stack))
         began = time.monotonic()
         held = Load(gen.argv("--idle", "--connections", IDLE, "--seconds", HOLD_S, "--timeout-ms", 60000)[1:],
-                    lambda: roots(stack)).begin()
+                    lambda: roots(stack)).note().begin()
         opened, cpu = time.monotonic() - began, measure.cpu_s(roots(stack))
         after = measure.pss_mb(roots(stack)), measure.descriptors(pid), measure.cpu_s(roots(stack))
         each = {n: measure.pss_mb([stack.processes[n].pid]) for n in ORDER}

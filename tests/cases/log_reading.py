@@ -116,10 +116,10 @@ def of_a_person(stack, clerk, approver, person):
        not rows[0]["目的"].isascii(), "C67 as a list for people, in plain Japanese", rows[:1])
     names = {e["act_name"] for e in entries}
     ok(not [n for n in names if n.isascii()], "C67 every act has a Japanese name", names)
-    until(lambda: "proof" in approver.get(url, headers={"Accept": "application/x-ndjson"}).body.decode(), 10)
+    clerk.get("/v1/exports/ledger.csv")  # one more entry about everybody, just before
     lines = [json.loads(x) for x in approver.get(url, headers={"Accept": "application/x-ndjson"}).body.splitlines()]
     proven = [x for x in lines if "proof" in x]
-    ok(len(proven) >= len(lines) - 3 and len(proven) > 5, "C78 the download has proofs", (len(proven), len(lines)))
+    ok(len(proven) == len(lines) > 5, "C78 the download has a proof of each entry", (len(proven), len(lines)))
     ok(all(root_of(x) == x["proof"]["root"] for x in proven), "C78 each leads to the root of a signed head")
     forged = json.loads(json.dumps(proven[0]))
     forged["proof"]["entry_hash"] = "00" * 32

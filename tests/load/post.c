@@ -254,7 +254,10 @@ static void get_ready(struct run *r) {
         begin(r);
     } else {
         (void)fprintf(stderr, "ready\n");
-        (void)event_add(r->word, NULL);
+        if (event_add(r->word, NULL) != 0) {
+            (void)fprintf(stderr, "vrs-load: --wait needs a pipe as standard input\n");
+            (void)event_base_loopbreak(r->base);
+        }
     }
 }
 

@@ -275,8 +275,11 @@ static void numbered_rows_are_found(void) {
     ok(eng->remove(st, TABLE_LOG, row.id));
     assert_int_equal(eng->get(st, TABLE_LOG, row.id, &got), ERR_NOT_FOUND);
     struct seen seen = {0};
-    ok(eng->walk(st, TABLE_LOG, NULL, 60, see, &seen)); /* slow, but right */
+    ok(eng->walk(st, TABLE_LOG, NULL, 60, see, &seen));
     assert_true(seen.count == 60 && seen.orders[0] == 1 && seen.orders[59] == 60);
+    seen.count = 0;
+    ok(eng->walk(st, TABLE_LOG, (const uint8_t *)seen.ids[59], 60, see, &seen));
+    assert_true(seen.count == 60 && seen.orders[0] == 61);
     uint64_t max;
     ok(eng->max_order(st, TABLE_LOG, &max));
     assert_int_equal(max, 299);

@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 #include "lib/worker.h"
 
@@ -176,20 +175,29 @@ static void batches_gather(void **state) {
 }
 
 static atomic_int calls;
+static sem_t called;
 static unsigned ask_ms;
+static int more_rounds; /* of the batch function with nothing new */
 
 static bool asks_for_a_call(struct worker *w, struct worker_job *jobs, void *arg) {
     (void)arg;
-    if (jobs == NULL)
+    if (jobs == NULL && more_rounds > 0 && --more_rounds == 0) {
+        worker_call_in(w, ask_ms);
+        return false;
+    }
+    if (jobs == NULL) {
         atomic_fetch_add(&calls, 1);
-    else
+        (void)sem_post(&called);
+        return false;
+    }
+    if (more_rounds == 0)
         worker_call_in(w, ask_ms);
     for (struct worker_job *j = jobs, *next; j != NULL; j = next) {
         next = j->next;
         j->run(j);
         worker_finish(w, j);
     }
-    return false;
+    return more_rounds > 0;
 }
 
 /* One call for what it asked for, whether its time comes or the end does. */
@@ -197,13 +205,13 @@ static void a_call_asked_for_comes_once(void **state) {
     (void)state;
     struct job first = {.job = {.run = run, .done = done}}, second = first;
     struct worker *w = NULL;
+    assert_int_equal(sem_init(&called, 0, 0), 0);
     assert_int_equal(worker_open(base, "w", 10, asks_for_a_call, NULL, &w), VRS_OK);
     ask_ms = 1;
     expected = 1;
     assert_int_equal(worker_submit(w, &first.job), VRS_OK);
     assert_int_equal(event_base_dispatch(base), 0);
-    for (int i = 0; atomic_load(&calls) == 0 && i < 5000; i++)
-        (void)usleep(1000);
+    assert_int_equal(sem_wait(&called), 0);
     assert_int_equal(atomic_load(&calls), 1);
     ask_ms = 3600000;
     expected = 2;
@@ -212,6 +220,14 @@ static void a_call_asked_for_comes_once(void **state) {
     assert_int_equal(atomic_load(&calls), 1);
     worker_close(&w);
     assert_int_equal(atomic_load(&calls), 2);
+    /* Asked for in the round that the thread still made when it was to end. */
+    struct job third = first;
+    expected = 3;
+    more_rounds = 1;
+    assert_int_equal(worker_open(base, "w", 10, asks_for_a_call, NULL, &w), VRS_OK);
+    assert_int_equal(worker_submit(w, &third.job), VRS_OK);
+    worker_close(&w);
+    assert_int_equal(atomic_load(&calls), 3);
 }
 
 static struct worker *again_on;

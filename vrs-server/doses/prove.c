@@ -16,7 +16,7 @@ enum { SAY_EVERY_MS = 1000 };
 static struct metric heads_total = {
     .name = "vrs_log_heads_total", .help = "Heads of the log signed", .type = METRIC_COUNTER};
 static struct metric unsigned_total = {.name = "vrs_log_heads_unsigned_total",
-                                       .help = "Commits whose head got no signature at once",
+                                       .help = "Heads that got no signature when asked for",
                                        .type = METRIC_COUNTER};
 static struct metric proofs_total = {
     .name = "vrs_proofs_total", .help = "Proofs of outcomes made", .type = METRIC_COUNTER};
@@ -40,7 +40,7 @@ static void tell(struct server *s, const char *municipality, enum vrs_err e) {
     metric_add(&unsigned_total, 1);
     if (away)
         return; /* counted by the client; the alert tells it */
-    /* A log that is refused is refused with every commit: a line a second says it. */
+    /* A log that is refused is refused with every head: a line a second says it. */
     static _Atomic int64_t said_ms;
     int64_t now_ms = clock_mono_ms();
     if (now_ms - atomic_load(&said_ms) >= SAY_EVERY_MS) {

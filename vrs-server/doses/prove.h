@@ -2,8 +2,9 @@
  *
  * After commits that appended to the log the worker has its head signed by vrs-signer (one round trip,
  * no fsync) and keeps it with the open partition: at once when a job of the group makes a proof of it,
- * else 50 ms later at most (pool.h), so that a crash leaves as little unsigned.  The signer away: commits stand (rule 1),
- * answers go without a proof, and the proof is given later; the alert "signer_away" is on. */
+ * else 50 ms later at most (pool.h), so that a crash leaves as little unsigned.  The signer away:
+ * commits stand (rule 1), answers go without a proof, and the proof is given later; the alert
+ * "signer_away" is on. */
 #ifndef VRS_SERVER_DOSES_PROVE_H
 #define VRS_SERVER_DOSES_PROVE_H
 

@@ -45,6 +45,9 @@ enum vrs_err inquiry_answer(struct inside_request *in, const struct inquiry *q) 
     }
     if (inquiry_gone(q))
         return ERR_RESULT_GONE;
+    bool match = q->state == INQUIRY_MATCH || q->state == INQUIRY_TAKEN_OVER;
+    if (match && q->result.len == 0)
+        return ERR_CORRUPT;
     record_id_format(&q->id, id);
     json_t *o =
         json_pack("{s:s,s:s,s:s,s:s}", "inquiry_id", id, "result", inquiry_result_name(q->state),
@@ -52,7 +55,7 @@ enum vrs_err inquiry_answer(struct inside_request *in, const struct inquiry *q) 
     if (o == NULL)
         return ERR_MEMORY;
     (void)json_object_set_new(o, "asked_at", view_time(q->asked_ms));
-    if (q->state == INQUIRY_MATCH || q->state == INQUIRY_TAKEN_OVER) {
+    if (match) {
         (void)json_object_set_new(o, "expires_at", view_time(q->expires_ms));
         (void)json_object_set_new(o, "taken_over", json_boolean(q->state == INQUIRY_TAKEN_OVER));
         bool ok = json_write_with(&in->answer, o, "doses", &q->result);
