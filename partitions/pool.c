@@ -41,7 +41,8 @@ enum { JOB_EXCLUSIVE = 1 << 16, JOB_CLOSED = 1 << 17 };
 struct handle {
     struct partition *partition;
     char municipality[7];
-    bool again; /* it was among the last used before */
+    bool again;  /* it was among the last used before */
+    bool wanted; /* somebody has waited for something here */
     struct handle *next;
     struct handle *newer;
     struct handle *older;
@@ -164,7 +165,8 @@ static void tidy(struct partition *p) {
         engine->tidy(partition_store(p));
 }
 
-/* After work that only went by: through the whole nation it would leave a cache in every file. */
+/* Where only work in the background went by: through the whole nation it would leave a cache in every
+ * file. */
 static void rest(struct partition *p) {
     const struct store_engine *engine = partition_engine(p);
     if (engine->rest != NULL && !partition_needs_recovery(p))
@@ -343,7 +345,7 @@ static void run_group(struct pool_worker *w, struct group *g) {
     struct vrs_fault fault = {0};
     struct handle *h = NULL;
     enum vrs_err e = ready_handle(w, municipality, g->jobs[0]->flags, &h, &fault);
-    for (size_t i = 0; e == VRS_OK && h->behind && i < g->count; i++) {
+    for (size_t i = 0; h != NULL && h->behind && i < g->count; i++) {
         if (g->jobs[i]->flags & POOL_FOLLOWED)
             follow(w, h);
     }
@@ -377,7 +379,8 @@ static void run_group(struct pool_worker *w, struct group *g) {
     if (e == VRS_OK && h != NULL) {
         favour_newest(w, h);
         tidy(h->partition);
-        if (background)
+        h->wanted |= !background;
+        if (!h->wanted)
             rest(h->partition);
     }
     g->count = 0;

@@ -86,7 +86,7 @@ enum vrs_err allow_list_read(const void *text, size_t len, struct allow_list **o
     size_t i;
     if (e == VRS_OK && (l->entries = calloc(json_array_size(rows) + 1, sizeof *l->entries)) == NULL)
         e = err_fail(fault, ERR_MEMORY, "allow-list");
-    if (e == VRS_OK) {
+    if (l->entries != NULL) {
         json_array_foreach(rows, i, row) {
             if (e == VRS_OK && !good_row(row))
                 e = err_fail(fault, ERR_CONFIG, "allow-list: entry %zu is not understood", i + 1);
