@@ -254,9 +254,7 @@ void worker_call_in(struct worker *w, unsigned ms) {
         at.tv_sec++;
         at.tv_nsec -= 1000000000;
     }
-    if (w->call_at.tv_sec == 0 || at.tv_sec < w->call_at.tv_sec ||
-        (at.tv_sec == w->call_at.tv_sec && at.tv_nsec < w->call_at.tv_nsec))
-        w->call_at = at;
+    w->call_at = at;
 }
 
 size_t worker_queued(struct worker *w) {

@@ -43,7 +43,7 @@ void worker_tell(struct worker *w);
  * while much comes: fewer, larger batches. */
 void worker_gather(struct worker *w, unsigned us);
 /* On the worker: the batch function is called after `ms` at the latest, with no jobs when none came;
- * sooner when the thread ends.  Holds for one call; of several the earliest counts. */
+ * sooner when the thread ends.  Holds for one call; asked again, the last time counts. */
 void worker_call_in(struct worker *w, unsigned ms);
 size_t worker_queued(struct worker *w);
 

@@ -256,6 +256,15 @@ void partition_favour(struct partition *p, bool on) {
         p->engine->favour(p->store, on);
 }
 
+void partition_upkeep(struct partition *p, bool rest) {
+    if (partition_needs_recovery(p))
+        return;
+    if (p->engine->tidy != NULL)
+        p->engine->tidy(p->store);
+    if (rest && p->engine->rest != NULL && !partition_needs_recovery(p))
+        p->engine->rest(p->store);
+}
+
 enum vrs_err partition_next_order(struct partition *p, enum store_table t, uint64_t *out) {
     uint64_t last = p->orders[t];
     if (last == 0) {

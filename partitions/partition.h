@@ -69,6 +69,9 @@ bool partition_needs_recovery(const struct partition *p);
 VRS_CHECK enum vrs_err partition_recover(struct partition *p, struct vrs_fault *fault);
 /* A hint, outside a transaction: one of those used most now, it may hold more memory. */
 void partition_favour(struct partition *p, bool on);
+/* A hint, outside a transaction, best while nobody waits: upkeep that would delay a commit; `rest`:
+ * not needed for a while, gives back what memory it can unless favoured. */
+void partition_upkeep(struct partition *p, bool rest);
 
 /* A number that is another one after every row of `t` that was put in or taken out, and after each
  * opening of the file; undone ones count too.  For what is made of a table and kept in memory. */

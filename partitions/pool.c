@@ -42,7 +42,8 @@ struct handle {
     struct partition *partition;
     char municipality[7];
     bool again;  /* it was among the last used before */
-    bool wanted; /* somebody has waited for something here */
+    bool wanted; /* somebody has waited for something here: in others work in the background, which
+                    goes through the whole nation, leaves no cache behind */
     struct handle *next;
     struct handle *newer;
     struct handle *older;
@@ -139,10 +140,11 @@ static void link_newest(struct pool_worker *w, struct handle *h) {
     w->newest = h;
 }
 
-/* After h became the newest: of the first FAVOURED in the list those that came there again are
- * favoured, no others.  Work that goes through the whole nation changes nothing. */
+/* After h became the newest: of the first FAVOURED in the list those that came there again and that
+ * somebody has waited for are favoured, no others.  Work that goes through the whole nation favours
+ * nothing. */
 static void favour_newest(struct pool_worker *w, struct handle *h) {
-    if (h->again)
+    if (h->again && h->wanted)
         partition_favour(h->partition, true);
     struct handle *last = w->newest;
     for (int i = 0; last != NULL && i < FAVOURED; i++)
@@ -156,21 +158,6 @@ static bool among_newest(const struct pool_worker *w, const struct handle *h) {
     for (int i = 1; at != NULL && at != h && i < FAVOURED; i++)
         at = at->older;
     return at == h;
-}
-
-/* Upkeep, after the group's answers are out. */
-static void tidy(struct partition *p) {
-    const struct store_engine *engine = partition_engine(p);
-    if (engine->tidy != NULL && !partition_needs_recovery(p))
-        engine->tidy(partition_store(p));
-}
-
-/* Where only work in the background went by: through the whole nation it would leave a cache in every
- * file. */
-static void rest(struct partition *p) {
-    const struct store_engine *engine = partition_engine(p);
-    if (engine->rest != NULL && !partition_needs_recovery(p))
-        engine->rest(partition_store(p));
 }
 
 static void count_open(struct pool_worker *w, bool more) {
@@ -208,8 +195,11 @@ static void put_off(struct pool_worker *w, struct handle *h) {
 /* What is left of the time, 0 when nothing is behind any more. */
 static unsigned catch_up(struct pool_worker *w, bool at_once) {
     int64_t left = w->behind != NULL && !at_once ? w->behind_until_ms - clock_mono_ms() : 0;
-    while (left <= 0 && w->behind != NULL)
-        follow(w, w->behind);
+    while (left <= 0 && w->behind != NULL) {
+        struct handle *h = w->behind;
+        follow(w, h);
+        partition_upkeep(h->partition, !h->wanted);
+    }
     return left > 0 ? (unsigned)left : 0;
 }
 
@@ -377,11 +367,9 @@ static void run_group(struct pool_worker *w, struct group *g) {
     }
     worker_tell(w->worker);
     if (e == VRS_OK && h != NULL) {
-        favour_newest(w, h);
-        tidy(h->partition);
         h->wanted |= !background;
-        if (!h->wanted)
-            rest(h->partition);
+        favour_newest(w, h);
+        partition_upkeep(h->partition, !h->wanted);
     }
     g->count = 0;
 }
@@ -400,6 +388,8 @@ static void run_exclusive(struct pool_worker *w, struct pool_job *job) {
         finish(w, job, job->run(job, h->partition), NULL);
     else
         finish(w, job, e, &fault);
+    if (e == VRS_OK)
+        partition_upkeep(h->partition, !h->wanted); /* a backup of the nation reads all of it */
 }
 
 /* The first job that is left and all that may join it, in order: the same partition, up to the next

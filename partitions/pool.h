@@ -14,8 +14,9 @@ enum pool_flag {
     POOL_CREATE = 1, /* may make the partition's file; without it an absent file is ERR_NOT_FOUND
                         and run is not called (an inquiry never creates a file) */
     POOL_LATER =
-        2, /* nobody waits for it (sweeps, warming, slices of an import): runs behind all that
-                        is queued, one partition's at a time, so that others wait for one at most */
+        2, /* nobody waits for it (sweeps, a start's looks, slices of an import): runs behind all that
+                        is queued, one partition's at a time, so that others wait for one at most,
+                        and leaves no cache in a file that nobody has waited for */
     POOL_FOLLOWED =
         4, /* runs when `committed` of the options has followed every commit before it */
 };
@@ -53,7 +54,7 @@ struct pool_options {
     size_t max_open;   /* partitions kept open over all workers, LRU above; two descriptors each */
     size_t max_queued; /* per worker */
     /* Called on the worker when a partition has been opened, inside its own transaction: marks
-     * inquiries that a crash cut off as aborted, finds unsent outcomes. May be NULL. */
+     * inquiries that a crash cut off as aborted. May be NULL. */
     enum vrs_err (*opened)(struct partition *p, void *arg);
     /* On the worker after successful commits, outside a transaction: signs the log's head.  Before the
      * jobs' own when one of the group has such; else once for all commits of POOL_FOLLOW_MS, and when

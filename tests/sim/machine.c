@@ -117,8 +117,7 @@ void worker_gather(struct worker *w, unsigned us) {
 }
 
 void worker_call_in(struct worker *w, unsigned ms) {
-    if (w->call_ms == 0 || ms < w->call_ms)
-        w->call_ms = ms > 0 ? ms : 1;
+    w->call_ms = ms > 0 ? ms : 1;
 }
 
 static void work(struct worker *w) {

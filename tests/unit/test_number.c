@@ -1046,6 +1046,56 @@ static void test_failed_commits(void **state) {
     buffer_fini(&out);
 }
 
+static unsigned rests, favours;
+
+static void note_rest(struct store *s) {
+    rests++;
+    store_sqlite.rest(s);
+}
+
+static void note_favour(struct store *s, bool on) {
+    favours += on;
+    store_sqlite.favour(s, on);
+}
+
+/* A sweep goes through the whole nation: it leaves no cache in every room. */
+static void test_a_listed_room_rests(void **state) {
+    (void)state;
+    struct store_engine engine = store_sqlite;
+    struct vrs_fault fault = {0};
+    struct area *a;
+    struct number_request r;
+    struct keyring *ring = open_keys();
+    const struct area_options o = {
+        .engine = &engine, .state_dir = at("state"), .keys = ring, .max_open = 2};
+    engine.rest = note_rest;
+    engine.favour = note_favour;
+    rests = favours = 0;
+    assert_int_equal(area_open(&o, &a, &fault), VRS_OK);
+    ask(a, &r, NUMBER_PUT, &registering, "123456789018");
+    assert_int_equal(r.err, VRS_OK);
+    number_request_fini(&r);
+    assert_int_equal(rests, 0);
+    area_close(&a);
+    assert_int_equal(area_open(&o, &a, &fault), VRS_OK);
+    for (unsigned page = 1; page <= 3; page++) {
+        ask(a, &r, NUMBER_LIST, &registering, "");
+        assert_int_equal(r.err, VRS_OK);
+        number_request_fini(&r);
+        assert_int_equal(rests, page);
+    }
+    assert_int_equal(favours, 0);
+    for (int i = 0; i < 2; i++) {
+        ask(a, &r, NUMBER_MATCH, &asking, "123456789018");
+        assert_int_equal(r.err, VRS_OK);
+        number_request_fini(&r);
+    }
+    assert_int_equal(favours, 1);
+    assert_int_equal(rests, 3);
+    area_close(&a);
+    keyring_close(&ring);
+}
+
 /* ---- what a look-up leaves */
 
 static int compare_lines(const void *a, const void *b) {
@@ -1298,6 +1348,7 @@ int main(void) {
         T(test_killed_before_the_journal),
         T(test_killed_after_the_journal),
         T(test_failed_commits),
+        T(test_a_listed_room_rests),
         T(test_a_miss_touches_no_file),
         T(test_memory_after_a_miss),
         T(test_memory_after_a_miss_while_keys_rotate),

@@ -48,9 +48,11 @@ static unsigned expected;
 static pthread_t loop_thread;
 static atomic_uint opened_count;
 static _Atomic(enum vrs_err) opened_answer;
-static atomic_uint told;        /* jobs after a commit */
-static atomic_uint groups_told; /* groups after a commit */
-static atomic_bool told_late;   /* a job before its group */
+static atomic_uint told;           /* jobs after a commit */
+static atomic_uint groups_told;    /* groups after a commit */
+static atomic_bool told_late;      /* a job before its group */
+static struct store_engine engine; /* SQLite's, noting hints */
+static atomic_uint rests, favours;
 static sem_t gate;
 static sem_t entered;
 
@@ -93,8 +95,22 @@ static void job_committed(struct pool_job *j, struct partition *p) {
     job->committed = atomic_fetch_add(&told, 1) + 1;
 }
 
+static void note_rest(struct store *s) {
+    atomic_fetch_add(&rests, 1);
+    store_sqlite.rest(s);
+}
+
+static void note_favour(struct store *s, bool on) {
+    if (on)
+        atomic_fetch_add(&favours, 1);
+    store_sqlite.favour(s, on);
+}
+
 static void open_pool(unsigned workers, size_t max_open, size_t max_queued) {
-    const struct pool_options o = {.engine = &store_sqlite,
+    engine = store_sqlite;
+    engine.rest = note_rest;
+    engine.favour = note_favour;
+    const struct pool_options o = {.engine = &engine,
                                    .dir = stand.partitions,
                                    .keys = stand.ring,
                                    .workers = workers,
@@ -112,7 +128,7 @@ static int set_up(void **state) {
     base = event_base_new();
     memset(jobs, 0, sizeof jobs);
     used = finished = expected = 0;
-    opened_count = told = groups_told = 0;
+    opened_count = told = groups_told = rests = favours = 0;
     told_late = false;
     opened_answer = VRS_OK;
     loop_thread = pthread_self();
@@ -384,6 +400,41 @@ static void what_follows_commits_is_put_off_and_never_left_out(void **state) {
     plain_write("131032", POOL_LATER);
     pool_close(&pool);
     assert_true(groups_told > before);
+}
+
+/* Work that goes through the whole nation would leave a cache in every file. */
+static void a_file_rests_until_somebody_waits_for_it(void **state) {
+    (void)state;
+    plain_write("131032", POOL_CREATE | POOL_LATER);
+    plain_write("131032", POOL_LATER);
+    for (int ms = 0; rests < 3 && ms < 5000; ms++)
+        (void)usleep(1000);
+    assert_true(rests >= 3); /* after each, and after what followed them */
+    unsigned before = rests;
+    for (int i = 0; i < 10; i++) { /* as the backups of a nation */
+        struct job *alone = next_job("131032", 0);
+        alone->job.run = run_look;
+        alone->job.committed = NULL;
+        ok(pool_submit_exclusive(pool, &alone->job, false));
+        wait_all();
+    }
+    for (int ms = 0; rests < before + 10 && ms < 5000; ms++)
+        (void)usleep(1000);
+    assert_true(rests >= before + 10);
+    assert_int_equal(favours, 0);
+    plain_write("131032", 0);
+    before = rests;
+    plain_write("131032", 0);
+    plain_write("131032", POOL_LATER);
+    struct job *looks = next_job("131032", POOL_FOLLOWED | POOL_LATER);
+    looks->job.run = run_look;
+    ok(pool_submit(pool, &looks->job));
+    wait_all();
+    plain_write("131032", 0);
+    pool_close(&pool); /* what was to follow does so now */
+    assert_int_equal(rests, before);
+    assert_true(favours > 0);
+    open_pool(2, 16, 1000);
 }
 
 static void asking_never_makes_a_partition(void **state) {
@@ -732,6 +783,7 @@ int main(void) {
         TEST(a_refusing_job_is_undone_alone),
         TEST(those_who_wait_for_the_commit_are_told_after_it),
         TEST(what_follows_commits_is_put_off_and_never_left_out),
+        TEST(a_file_rests_until_somebody_waits_for_it),
         TEST(asking_never_makes_a_partition),
         TEST(a_full_queue_is_busy),
         TEST(the_least_used_are_closed),

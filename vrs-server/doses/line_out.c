@@ -246,7 +246,7 @@ static void batch_done(struct pool_job *job) {
         cancelled |= b->result[i].outcome == LINE_CANCELLED;
     }
     if (cancelled) /* of a dose that waited for its coupon: its own receipt has become final */
-        line_outcomes_find(l->outcomes, job->municipality);
+        line_outcomes_find(l->outcomes, job->municipality, 0);
     metric_observe_us(&apply_us, clock_mono_us() - b->started_us);
     if (b->replay != NULL)
         b->replay->replayed += b->count;
@@ -490,11 +490,13 @@ static void retry(evutil_socket_t fd, short what, void *arg) {
 /* --- outcomes that changed inside --- */
 
 void line_out_kick(struct line_out *l, const char *municipality) {
-    line_outcomes_find(l->outcomes, municipality);
+    line_outcomes_find(l->outcomes, municipality, 0);
 }
 
-static void kick_one(const char *municipality, void *arg) {
-    line_out_kick(arg, municipality);
+/* A start looks through all of them: behind what somebody waits for. */
+static void find_one(const char *municipality, void *arg) {
+    const struct line_out *l = arg;
+    line_outcomes_find(l->outcomes, municipality, POOL_LATER);
 }
 
 /* --- replay after a restore --- */
@@ -602,7 +604,7 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
         return e;
     }
     *out = l;
-    pool_each(s->pool, kick_one, l);
+    pool_each(s->pool, find_one, l);
     pull(l);
     return VRS_OK;
 }

@@ -352,11 +352,12 @@ static void no_longer(struct line_outcomes *l, const char *municipality) {
         }
 }
 
-static void look_at(struct line_outcomes *l, const char *municipality, bool again, bool tell);
+static void look_at(struct line_outcomes *l, const char *municipality, unsigned flags, bool again,
+                    bool tell);
 
 static void look_at_first(struct line_outcomes *l) {
     l->looking = true;
-    look_at(l, l->later[0].municipality, true, l->later[0].tell);
+    look_at(l, l->later[0].municipality, POOL_LATER, true, l->later[0].tell);
 }
 
 /* What lacks its proof is told without it, once, and stays marked. */
@@ -392,12 +393,14 @@ static void unsent_done(struct pool_job *job) {
     free(u);
 }
 
-static void look_at(struct line_outcomes *l, const char *municipality, bool again, bool tell) {
+static void look_at(struct line_outcomes *l, const char *municipality, unsigned flags, bool again,
+                    bool tell) {
     struct unsent_job *u = calloc(1, sizeof *u);
     if (u != NULL) {
         u->line = l;
         u->again = again;
         u->tell = tell;
+        u->job.flags = flags;
         u->job.run = unsent_run;
         u->job.committed = unsent_committed;
         u->job.done = unsent_done;
@@ -412,8 +415,8 @@ static void look_at(struct line_outcomes *l, const char *municipality, bool agai
     look_later(l, municipality, tell);
 }
 
-void line_outcomes_find(struct line_outcomes *l, const char *municipality) {
-    look_at(l, municipality, false, true);
+void line_outcomes_find(struct line_outcomes *l, const char *municipality, unsigned flags) {
+    look_at(l, municipality, flags, false, true);
 }
 
 static void unproven_free(struct unproven_job *u) {
@@ -460,7 +463,6 @@ void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
         u = u->next;
     if (u == NULL && (u = calloc(1, sizeof *u)) != NULL) {
         u->line = l;
-        u->job.flags = POOL_LATER;
         u->job.run = unproven_run;
         u->job.done = unproven_done;
         (void)snprintf(u->job.municipality, sizeof u->job.municipality, "%s", municipality);

@@ -20,8 +20,9 @@ void line_outcomes_post(struct line_outcomes *l);
  * it, then told without, and once more with its proof when the signer is back. */
 void line_outcomes_unproven(struct line_outcomes *l, const char *municipality,
                             const struct line_result *r);
-/* Looks for outcomes that changed inside (marked unsent in the partition) and posts them. */
-void line_outcomes_find(struct line_outcomes *l, const char *municipality);
+/* Looks for outcomes that changed inside (marked unsent in the partition) and posts them.  `flags`:
+ * POOL_LATER, or 0. */
+void line_outcomes_find(struct line_outcomes *l, const char *municipality, unsigned flags);
 bool line_outcomes_idle(const struct line_outcomes *l); /* nothing queued */
 
 /* One POST of the line, and whether its answer is a plain 200. */

@@ -307,8 +307,8 @@ void access_log_resident(struct http_request *rq) {
         http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.csv\"");
     } else if (wants(in, "application/x-ndjson")) {
         http_set_header(rq, "Content-Disposition", "attachment; filename=\"access-log.ndjson\"");
-        in->pool_flags =
-            POOL_FOLLOWED; /* what was committed before is signed, if the signer is there */
+        /* What was committed before is signed, if the signer is there. */
+        in->pool_flags = POOL_FOLLOWED;
     }
     inside_run(in, person_run);
 }

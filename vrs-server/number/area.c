@@ -166,6 +166,11 @@ enum vrs_err area_room(struct area *a, const char *code, bool make, struct parti
     return VRS_OK;
 }
 
+void area_rest(struct area *a, struct partition *p) {
+    a->last[0] = '\0';
+    partition_upkeep(p, true);
+}
+
 /* ---- verbs, inside the transaction */
 
 bool area_row_digits(const struct buffer *text, struct personal_number *out) {
@@ -422,10 +427,11 @@ static void run_group(struct area *a, struct number_request *const *rq, size_t n
     const char *code = rq[0]->municipality;
     struct partition *p = NULL;
     struct vrs_fault fault = {0};
-    bool make = false, any = false;
+    bool make = false, any = false, sweep = true; /* a sweep goes through the whole nation */
     for (size_t i = 0; i < n; i++) {
         rq[i]->err = check(rq[i]);
         any |= rq[i]->err == VRS_OK;
+        sweep &= rq[i]->verb == NUMBER_LIST;
         make |=
             rq[i]->err == VRS_OK && (rq[i]->verb == NUMBER_PUT || rq[i]->verb == NUMBER_CARRY_IN ||
                                      rq[i]->verb == NUMBER_CARRY_KEY);
@@ -441,6 +447,8 @@ static void run_group(struct area *a, struct number_request *const *rq, size_t n
             stored |= rq[i]->verb == NUMBER_ERASE && rq[i]->err == VRS_OK;
         if (stored && a->gone.count[ERASED_NUMBER] > 0)
             scrub(a, code);
+        else if (sweep)
+            area_rest(a, p);
         erased_fini(&a->gone);
         return;
     }

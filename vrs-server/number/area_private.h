@@ -35,6 +35,8 @@ struct area {
 VRS_CHECK enum vrs_err area_room(struct area *a, const char *code, bool make,
                                  struct partition **out, struct vrs_fault *fault);
 void area_leave(struct area *a, const char *code); /* closes its file */
+/* After work that goes through the whole nation: it makes no room a favoured one and leaves no cache. */
+void area_rest(struct area *a, struct partition *p);
 
 VRS_CHECK enum vrs_err area_commit(struct area *a, struct partition *p); /* counted */
 /* The blind index of an opened number row, under the keys of `p`. */

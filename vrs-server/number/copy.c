@@ -78,6 +78,8 @@ enum vrs_err area_backup(struct area *a, const char *code, const char *name,
         e = file_copy(at.db, at.db2, fault);
     if (e != VRS_OK)
         (void)remove_db(at.tmp, NULL);
+    if (p != NULL)
+        area_rest(a, p);
     return e;
 }
 
