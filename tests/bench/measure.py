@@ -5,6 +5,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -14,6 +15,9 @@ import generator  # noqa: E402
 from profile_daemons import Profile  # noqa: E402
 
 BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("VRS_BUILD") or os.environ.get("BUILD") or "build"))
+
+QUIET_S = 0.05  # of CPU in a second
+QUIET_MOST_S = 120
 
 WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"]  # before a command: ends when the bench does
 PROFILE = None  # a file: what perf says goes there
@@ -56,6 +60,17 @@ def pss_mb(roots):
     return sum(generator.pss_kb(pid) for pid in family(roots)) / 1024
 
 
+def quiet(roots):
+    """Waits until a system does next to nothing by itself; how long, None when it does not end."""
+    began = time.monotonic()
+    used = QUIET_S
+    while used >= QUIET_S and time.monotonic() - began < QUIET_MOST_S:
+        before = cpu_s(roots())
+        time.sleep(1)
+        used = cpu_s(roots()) - before
+    return time.monotonic() - began if used < QUIET_S else None
+
+
 def peak_rss_mb(pid):
     """The most that a process ever had in memory (shared pages count whole)."""
     with open(f"/proc/{pid}/status") as f:
@@ -67,11 +82,12 @@ def descriptors(pid):
 
 
 def files_allowed(wanted):
-    """Raises the limit of descriptors as far as allowed; False: that is not enough."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = wanted if hard == resource.RLIM_INFINITY else min(hard, max(wanted, 1024))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return most >= wanted
+    """Raises the limit of descriptors where it is lower; False: more are not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = resource.RLIM_INFINITY in (soft, hard) or wanted <= hard
+    if enough and soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return enough
 
 
 def metric(stack, side, name):

@@ -179,13 +179,10 @@ class Nginx(Peer):
                        for line in f.readlines()[1:])
 
 
-def raw_sqlite(home, seconds, rows=64, keys=1):
+def raw_sqlite(home, seconds, rows=64, keys=1, files=1):
     """Bare synced commits: one run, as a result of vrs-load looks."""
-    before = os.times()
-    out = subprocess.run([program("sqlite_ceiling"), home, str(seconds), str(rows), str(keys)], check=True,
+    out = subprocess.run([program("sqlite_ceiling"), home, *map(str, (seconds, rows, keys, files))], check=True,
                          capture_output=True, text=True).stdout
-    after = os.times()
     r = json.loads(out)
-    used = after.children_user + after.children_system - before.children_user - before.children_system
     return {"per_s": r["rows_per_s"], "p50_ms": 1000 / r["commits_per_s"], "p99_ms": None, "ok": True,
-            "system_cpu_ms": 1000 * used / (r["rows_per_s"] * seconds)}
+            "system_cpu_ms": r["cpu_ms"]}
