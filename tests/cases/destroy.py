@@ -34,9 +34,10 @@ def gone_doses(stack):
         listed = lambda: {e["receipt"] for e in journal(stack, "line.town_gone")}  # noqa: E731
         ok(until(lambda: len(listed()) >= 3, 20), "each is listed by its receipt" + turn, listed())
         equal({tablet.get(f"/v1/doses/{r}").json["outcome"] for r in kept}, {"pending"}, "they are kept, and say that they wait" + turn)
-        before = metrics(stack)["vrs_line_entries_total"]
+        pulled = lambda: sum(v for k, v in metrics(stack).items() if k.startswith("vrs_line_entries_total"))  # noqa: E731
+        before = pulled()
         time.sleep(3)
-        ok(metrics(stack)["vrs_line_entries_total"] - before <= 40, "no busy loop" + turn, metrics(stack)["vrs_line_entries_total"] - before)
+        ok(pulled() - before <= 40, "no busy loop" + turn, pulled() - before)
         failed = journal(stack, "line.batch_failed")
         equal(failed, [], "nothing is tried without end" + turn)
         other = post_dose(tablet, residents.ocr_line(MINATO, "5980000077", 1 if not turn else 2))["receipt_id"]

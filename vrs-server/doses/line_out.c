@@ -92,8 +92,16 @@ struct line_out {
     struct snapshot *snapshot;
 };
 
-static struct metric pulled_total = {
-    .name = "vrs_line_entries_total", .help = "Inbox entries pulled", .type = METRIC_COUNTER};
+#define PULLED(k)                                                                                  \
+    {                                                                                              \
+        .name = "vrs_line_entries_total", .help = "Inbox entries pulled",                          \
+        .label = "kind=\"" k "\"", .type = METRIC_COUNTER                                          \
+    }
+static struct metric pulled_total[] = {
+    [LINE_DOSE] = PULLED("dose"),
+    [LINE_CANCEL] = PULLED("cancel"),
+    [LINE_EVENT] = PULLED("event"),
+};
 static struct metric apply_us = {.name = "vrs_apply_seconds",
                                  .help = "From submitted to committed, a batch of one municipality",
                                  .type = METRIC_HISTOGRAM};
@@ -325,7 +333,7 @@ struct sorter {
     struct replay *replay;
     struct batch *batches; /* by next */
     uint64_t last_seq;
-    size_t count;
+    size_t count, of_kind[LINE_EVENT + 1];
 };
 
 static struct town *town_for(struct line_out *l, const char *municipality) {
@@ -372,23 +380,27 @@ static const char *place_of(const struct line_out *l, const struct line_entry *e
     return e->kind == LINE_EVENT ? REGISTRY : NULL;
 }
 
+static void sorted(struct sorter *s, const struct line_entry *e) {
+    s->count++;
+    s->of_kind[e->kind]++;
+    if (e->seq > s->last_seq)
+        s->last_seq = e->seq;
+}
+
 static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     struct sorter *s = arg;
-    const uint64_t seq = e->seq;
     bool gone = false;
     const char *place = place_of(s->line, e, &gone);
     if (place == NULL && gone) { /* L3 */
         tell_gone(s->line, e);
-        s->count++;
-        s->last_seq = seq > s->last_seq ? seq : s->last_seq;
+        sorted(s, e);
         return VRS_OK;
     }
     if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
         line_entry_unreadable();
         alert_note(s->line->server, "line_unreadable", "tablet-api");
-        s->count++;
-        s->last_seq = seq > s->last_seq ? seq : s->last_seq;
+        sorted(s, e);
         return VRS_OK;
     }
     struct batch *b = batch_for(s, place);
@@ -402,9 +414,7 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     memcpy(sealed, e->sealed, e->sealed_len);
     b->entry[b->count] = *e;
     b->entry[b->count++].sealed = sealed;
-    s->count++;
-    if (seq > s->last_seq)
-        s->last_seq = seq;
+    sorted(s, e);
     return VRS_OK;
 }
 
@@ -447,7 +457,8 @@ static void pulled(const struct client_reply *r, void *arg) {
     bool lost_place =
         s.count == 0 && head.depth > 0 && l->in_flight == 0 && line_outcomes_idle(l->outcomes);
     l->after_seq = lost_place ? 0 : s.last_seq;
-    metric_add(&pulled_total, (int64_t)s.count);
+    for (size_t k = LINE_DOSE; k <= LINE_EVENT; k++)
+        metric_add(&pulled_total[k], (int64_t)s.of_kind[k]);
     metric_set(&depth_outside, (int64_t)head.depth);
     l->oldest_ms = head.oldest_ms;
     sorted_submit(&s);
@@ -573,6 +584,8 @@ enum vrs_err line_out_open(struct server *s, struct line_out **out, struct vrs_f
     l->server = s;
     l->last_pull_ms = clock_mono_ms();
     line_entry_show();
+    for (size_t k = LINE_DOSE; k <= LINE_EVENT; k++)
+        metric_register(&pulled_total[k]);
     metric_register(&apply_us);
     enum vrs_err e = snapshot_read_key(c->inbox_key_file, &key, fault);
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++) {
