@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs what mk/packages names and is missing or too old; costs one dpkg-query when all is there.
+# For tests also the updates of Debian-Security that wait for what the programs are made of (C145).
 # usage: mk/deps.sh [build|test|bench|bench-reader]    build = to build and run, which the others include; test is the default
 set -eu
 group=${1:-test}
@@ -35,22 +36,50 @@ missing() {
     done
 }
 
-todo=$(missing)
-[ -n "$todo" ] || exit 0
+# Prints the packages that are built with whose newest version is one of Debian-Security and not the
+# one installed, as far as apt's lists know.  An update of a -dev package brings its library's.
+updates() {
+    [ "$group" = test ] || return 0
+    # shellcheck disable=SC2046
+    apt-cache policy $(awk '!/^#/ && $1 == "build" {print $2}' "$list") 2>/dev/null | awk '
+        /^[^ ]/           { name = $1; sub(/:.*/, "", name); newest = 0 }
+        /^  Installed:/   { installed = $2 }
+        /^  Candidate:/   { candidate = $2 }
+        /^(     | [*][*][*] )[^ ]/ { newest++ }
+        /^        / && newest == 1 && /security/ && installed != "(none)" && installed != candidate {
+            print name
+            newest++
+        }'
+}
 
-# shellcheck disable=SC2086
-set -- $todo
-echo "deps: installing $*"
+todo=$(missing)
+waiting=$(updates)
+[ -n "$todo$waiting" ] || exit 0
+
 if [ "$(id -u)" = 0 ]; then
     sudo=
 elif command -v sudo >/dev/null 2>&1; then
     sudo=sudo
 else
-    echo "deps: neither root nor sudo; run as root: apt-get install $*" >&2
+    # shellcheck disable=SC2086
+    echo "deps: neither root nor sudo; run as root: apt-get install" $todo $waiting >&2
+    [ -z "$todo" ] && exit 0
     exit 1
 fi
-$sudo apt-get -qq update
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >/dev/null
+install() {
+    echo "deps: installing $*"
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >/dev/null
+}
+$sudo apt-get -qq update || [ -z "$todo" ]
+if [ -n "$todo" ]; then
+    # shellcheck disable=SC2086
+    install $todo
+fi
+waiting=$(updates)
+if [ -n "$waiting" ]; then
+    # shellcheck disable=SC2086
+    install $waiting || echo "deps: without these updates; the test of C145 will say so" >&2
+fi
 
 todo=$(missing)
 if [ -n "$todo" ]; then

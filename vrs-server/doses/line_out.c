@@ -380,27 +380,22 @@ static const char *place_of(const struct line_out *l, const struct line_entry *e
     return e->kind == LINE_EVENT ? REGISTRY : NULL;
 }
 
-static void sorted(struct sorter *s, const struct line_entry *e) {
+static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
+    struct sorter *s = arg;
     s->count++;
     s->of_kind[e->kind]++;
     if (e->seq > s->last_seq)
         s->last_seq = e->seq;
-}
-
-static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
-    struct sorter *s = arg;
     bool gone = false;
     const char *place = place_of(s->line, e, &gone);
     if (place == NULL && gone) { /* L3 */
         tell_gone(s->line, e);
-        sorted(s, e);
         return VRS_OK;
     }
     if (place == NULL) { /* stays pending outside, like one that cannot be read */
         log_event(LOG_ERROR, "line.entry_without_place", LF_HEX("receipt", e->receipt, 16));
         line_entry_unreadable();
         alert_note(s->line->server, "line_unreadable", "tablet-api");
-        sorted(s, e);
         return VRS_OK;
     }
     struct batch *b = batch_for(s, place);
@@ -414,7 +409,6 @@ static enum vrs_err sort_entry(const struct line_entry *e, void *arg) {
     memcpy(sealed, e->sealed, e->sealed_len);
     b->entry[b->count] = *e;
     b->entry[b->count++].sealed = sealed;
-    sorted(s, e);
     return VRS_OK;
 }
 
