@@ -317,31 +317,33 @@ static void on_slot_timer(evutil_socket_t fd, short what, void *arg) {
         send_now(s);
 }
 
-/* The next dose that is due, false when there is none now. */
-static bool take(struct run *r, struct item *i, int64_t now) {
+/* When the next request is due; now at the latest, as far as the run goes on. */
+static bool due(const struct run *r, int64_t now, int64_t *at) {
     const struct load_options *o = r->options;
-    int64_t due = now;
-    if (!r->started || o->idle || now >= r->stop_us || r->next >= r->limit)
+    *at = o->rate > 0 ? r->start_us + (int64_t)(r->next * 1000000 / o->rate) : now;
+    return r->started && !o->idle && now < r->stop_us && *at <= now;
+}
+
+/* The next dose, false when there is none. */
+static bool take(struct run *r, struct item *i, int64_t due_us) {
+    if (r->next >= r->limit)
         return false;
-    if (o->rate > 0) {
-        due = r->start_us + (int64_t)(r->next * 1000000 / o->rate);
-        if (due > now)
-            return false;
-    }
     memset(i, 0, sizeof *i);
     i->n = r->next++;
-    i->due_us = due;
+    i->due_us = due_us;
     doses_new_key(i->key);
     return true;
 }
 
 static void fill(struct slot *s) {
     struct run *r = s->run;
-    int64_t now = clock_mono_us();
+    int64_t due_us; /* of a batch: when its first dose is; it comes as a whole */
+    if (!due(r, clock_mono_us(), &due_us))
+        return;
     while (s->count < r->options->batch &&
            (s->count == 0 || !r->options->by_town ||
             doses_same_town(r->doses, s->item[0].n, r->next)) &&
-           take(r, &s->item[s->count], now))
+           take(r, &s->item[s->count], due_us))
         s->count++;
     if (s->count == 0)
         return;
