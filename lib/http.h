@@ -74,7 +74,7 @@ void http_server_close(struct http_server **s, int64_t grace_ms);
 VRS_CHECK enum vrs_err http_listen(struct http_server *s, const struct http_listener_options *o,
                                    struct http_listener **out, struct vrs_fault *fault);
 int http_listener_port(const struct http_listener *l);
-size_t http_connections(const struct http_server *s);
+size_t http_connections(const struct http_server *s); /* from any thread */
 
 /* --- the request, borrowed until it is answered --- */
 const struct route *http_route(const struct http_request *rq);

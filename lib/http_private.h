@@ -66,7 +66,7 @@ struct http_server {
     struct http_listener *listeners;
     struct http_conn **by_fd; /* how a connection is found from evhttp's request */
     size_t fds;
-    size_t connections;
+    _Atomic size_t connections; /* read from any thread */
     struct event tick;
     int64_t date_s; /* what `date` says */
     char date[32];

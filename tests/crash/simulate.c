@@ -104,12 +104,12 @@ WRAP(enum vrs_err, permit_use, struct permits *p, const uint8_t *id, const struc
 }
 /* NOLINTEND */
 
-static uint64_t seed_now;
+/* What a crash says, made before each run: a signal handler may not format. */
+static char epitaph[64];
+static size_t epitaph_len;
 
 static void on_crash(int sig) {
-    char text[64];
-    int n = snprintf(text, sizeof text, "crashed: seed %llu\n", (unsigned long long)seed_now);
-    (void)!write(STDOUT_FILENO, text, (size_t)n);
+    (void)!write(STDOUT_FILENO, epitaph, epitaph_len);
     (void)signal(sig, SIG_DFL);
     (void)raise(sig);
 }
@@ -180,10 +180,12 @@ int main(int argc, char **argv) {
     (void)signal(SIGALRM, on_crash);
     town_found();
     for (uint64_t i = 0; i < count; i++) {
-        seed_now = first + i;
-        kind->run(seed_now);
+        const uint64_t seed = first + i;
+        epitaph_len = (size_t)snprintf(epitaph, sizeof epitaph, "crashed: seed %llu\n",
+                                       (unsigned long long)seed);
+        kind->run(seed);
         if (day.wrong) {
-            (void)printf("seed %llu (the %llu.): %s\n", (unsigned long long)seed_now,
+            (void)printf("seed %llu (the %llu.): %s\n", (unsigned long long)seed,
                          (unsigned long long)i + 1, day.why);
             return argc > 4 ? 3 : 1;
         }
