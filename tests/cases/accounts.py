@@ -7,20 +7,15 @@ import signal
 import subprocess
 import uuid
 
-from case import (BUILD, FUJISAWA, MINATO, access_log, client_for, equal, ok, one, problem, register,
-                  resident, run, stack_module, tag)
+from case import (BUILD, FUJISAWA, MINATO, access_log, client_for, day_in_japan, equal, ok, one,
+                  problem, register, resident, run, stack_module, tag)
 
 APPLY = "/v1/applications"
 
 
-def day(offset):
-    japan = datetime.timezone(datetime.timedelta(hours=9))  # whose date the servers go by
-    return (datetime.datetime.now(japan).date() + datetime.timedelta(days=offset)).isoformat()
-
-
 def application(user, person, few, **more):
     body = {"user_id": user, "person_name": person, "section": "予防接種課", "unit": "接種係",
-            "roles": ["municipal_staff"], "rights": few.split(), "valid_until": day(300),
+            "roles": ["municipal_staff"], "rights": few.split(), "valid_until": day_in_japan(300),
             "reason": "新規採用", "password": "initial " + uuid.uuid4().hex[:12]}
     body.update(more)
     return {k: v for k, v in body.items() if v is not None}
@@ -121,8 +116,8 @@ def four_eyes(people):
 
 def bounds(people):
     for what, more, field in (
-            ("C44 more than 366 days", {"valid_until": day(367)}, "valid_until"),
-            ("C44 an end in the past", {"valid_until": day(-1)}, "valid_until"),
+            ("C44 more than 366 days", {"valid_until": day_in_japan(367)}, "valid_until"),
+            ("C44 an end in the past", {"valid_until": day_in_japan(-1)}, "valid_until"),
             ("C44 no date", {"valid_until": "9999-99-99"}, "valid_until"),
             ("C40 an unknown right", {"rights": ["resident.readd"]}, "rights"),
             ("C40 a right of another role", {"rights": ["user.approve"]}, "rights"),
@@ -144,7 +139,7 @@ def bounds(people):
             ("a known password", {"password": "password1234"}, "password")):
         answer = people.file(application("minato-bad", "不可 人", "dose.read", **more))
         ok(answer.status == 422 and answer.json.get("field") == field, f"{what} is refused", answer)
-    answer = people.file(application("minato-366", "一年 人", "dose.read", valid_until=day(366)))
+    answer = people.file(application("minato-366", "一年 人", "dose.read", valid_until=day_in_japan(366)))
     equal(answer.status, 201, "C44 control: 366 days are taken")
     answer = people.file(application("minato-few", "少 人", ""))
     equal(answer.json["rights"], ["resident.read", "dose.read"], "C40 who names no rights gets a few")
@@ -206,7 +201,7 @@ def no_way_around(people):
     people.enter("minato-leaver", body["password"], "ゆっくり歩く亀は遠くへ行く")
     for path in ("/v1/users/minato-leaver", "/v1/users/minato-leaver:extend", "/v1/users/minato-leaver:enable"):
         for method in ("PUT", "PATCH", "POST"):
-            answer = office.request(method, path, {"valid_until": day(366)})
+            answer = office.request(method, path, {"valid_until": day_in_japan(366)})
             ok(answer.status in (404, 405), f"C46 {method} {path} does not exist", answer)
     problem(office.post("/v1/users/minato-leaver:disable", {}), 422, "reason_required", "disabling needs a reason")
     problem(office.post("/v1/users/fujisawa-1:disable", {"reason": "x"}), 404, "not_found",
@@ -223,7 +218,7 @@ def no_way_around(people):
     except stack_module.StackError as e:
         ok("forbidden" in str(e), "C22 C47 an operator cannot approve where an approver is", e)
     a = stack.command("user.apply", user_id="aogashima-chief", person_name="島の 課長", municipality_code="134023",
-                      section="総務課", roles="municipal_approver", rights="user.approve", valid_until=day(100),
+                      section="総務課", roles="municipal_approver", rights="user.approve", valid_until=day_in_japan(100),
                       by="operator-a", password="絶海の孤島に咲く花の名は")
     try:
         stack.command("user.approve", application_id=a["application_id"], by="operator-a")
@@ -254,12 +249,12 @@ def leavers(people):
         return who.request("POST", "/v1/users:leavers", text.encode(), headers={"Content-Type": "text/csv"})
 
     head = "user_id,person_name,left_on\n"
-    good = f"minato-l1,退職 一,{day(-1)}\n"
+    good = f"minato-l1,退職 一,{day_in_japan(-1)}\n"
     state = [row_of(people, f"minato-l{n}")["state"] for n in (1, 2, 3)]
-    for what, text in (("an unknown ID", head + good + f"minato-l9,退職 九,{day(-1)}\n"),
-                       ("another person's name", head + good + f"minato-l2,退職 三,{day(-1)}\n"),
+    for what, text in (("an unknown ID", head + good + f"minato-l9,退職 九,{day_in_japan(-1)}\n"),
+                       ("another person's name", head + good + f"minato-l2,退職 三,{day_in_japan(-1)}\n"),
                        ("a broken date", head + good + "minato-l2,退職 二,20xx\n"),
-                       ("another municipality's ID", head + good + f"fujisawa-1,fujisawa 担当,{day(-1)}\n"),
+                       ("another municipality's ID", head + good + f"fujisawa-1,fujisawa 担当,{day_in_japan(-1)}\n"),
                        ("a missing cell", head + good + "minato-l2\n")):
         answer = feed(text)
         ok(answer.status == 422 and answer.json["rows"][0]["row"] == 3, f"C48 a feed with {what} is refused", answer)
@@ -268,12 +263,12 @@ def leavers(people):
     equal([row_of(people, f"minato-l{n}")["state"] for n in (1, 2, 3)], state, "C48 broken feeds change nothing")
     equal(first.get("/v1/reviews").status, 200, "C48 and end no session")
     problem(feed(head + good, people.chief), 403, "forbidden", "C48 the feed needs its right")
-    answer = feed(head + good + f"minato-l2,退職 二,{day(0)}\nminato-l3,退職 三,{day(20)}\n")
+    answer = feed(head + good + f"minato-l2,退職 二,{day_in_japan(0)}\nminato-l3,退職 三,{day_in_japan(20)}\n")
     equal((answer.status, answer.json), (200, {"disabled": 3}), "C48 a good feed is taken whole")
     problem(first.get("/v1/reviews"), 401, "session_ended", "C48 C43 a leaver's session ends at once")
     equal([row_of(people, f"minato-l{n}")["state"] for n in (1, 2, 3)], ["disabled", "disabled", "active"],
           "C48 who has left is disabled")
-    equal(row_of(people, "minato-l3")["valid_until"], day(20), "C45 who will leave ends on that day, without a job")
+    equal(row_of(people, "minato-l3")["valid_until"], day_in_japan(20), "C45 who will leave ends on that day, without a job")
     problem(people.file(application("minato-l1", "退職 一", "dose.read")), 409, "conflict",
             "C49 the ID of somebody who left is nobody's again, not even a namesake's")
 
@@ -299,8 +294,7 @@ def yearly(people):
 def last_day(people):
     """C45: whoever is logged in when the last day ends is logged in no longer."""
     stack = people.stack
-    today = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=9)).date().isoformat()
-    body = application("minato-today", "今日 迄", "dose.read", valid_until=today)
+    body = application("minato-today", "今日 迄", "dose.read", valid_until=day_in_japan())
     people.decide(people.file(body))
     c = people.enter("minato-today", body["password"], "今日一日だけの長い合い言葉")
     equal(c.get("/v1/reviews").status, 200, "C45 on the last day the account works")
@@ -315,7 +309,7 @@ def unreviewed(people):
     stack = people.stack
     t = stack.add_terminal("lgwan-years", "lgwan", MINATO, days=800)
     a = stack.staff(MINATO, "minato-office").post(APPLY, application(
-        "minato-chief-2", "次の 課長", "user.approve", roles=["municipal_approver"], valid_until=day(366),
+        "minato-chief-2", "次の 課長", "user.approve", roles=["municipal_approver"], valid_until=day_in_japan(366),
         password="二年目も変わらぬ合い言葉"), key=True)
     stack.staff(MINATO, "minato-approver").post(f"{APPLY}/{a.json['application_id']}:approve")
     c = client_for(stack, (t["cert"], t["key"]))

@@ -8,10 +8,9 @@ import signal
 import subprocess
 import tempfile
 
-from case import (BUILD, FUJISAWA, MINATO, access_log, client_for, equal, ok,
-                  openssl, problem, run, together, until)
+from case import (BUILD, FUJISAWA, JST, MINATO, access_log, client_for, equal, ok, openssl, problem,
+                  run, together, until)
 
-JST = datetime.timezone(datetime.timedelta(hours=9))
 REFUSED = (403, "enrolment_refused")
 
 

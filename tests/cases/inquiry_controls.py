@@ -10,10 +10,8 @@ import statistics
 import time
 import uuid
 
-from case import (FUJISAWA, KAGOSHIMA, MINATO, access_log, dose_row, equal, inquiry, ok, one,
+from case import (FUJISAWA, JST, KAGOSHIMA, MINATO, access_log, dose_row, equal, inquiry, ok, one,
                   personal_number, problem, record, register, resident, run, tag, together, until)
-
-JST = datetime.timezone(datetime.timedelta(hours=9))
 
 
 def ask(c, number, code=MINATO, key=True, **more):

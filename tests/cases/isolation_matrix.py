@@ -3,7 +3,6 @@
 role × {own, another municipality's ids} × {no log-in, ended and idle session, another terminal's
 token} × {certificates that must not pass}.  A route without a row here fails, so does a row without
 a route."""
-import datetime
 import http.client
 import re
 import ssl
@@ -14,8 +13,8 @@ import uuid
 from types import SimpleNamespace
 
 from case import (BUILD, FUJISAWA, KAGOSHIMA, MINATO, Import, Watched, access_log, client_for,
-                  dose_row, doses_of, equal, erase, inquiry, make_ca, make_cert, ok, one, personal_number,
-                  post_dose, record, register, resident, residents_csv, run, tag, until)
+                  day_in_japan, dose_row, doses_of, equal, erase, inquiry, make_ca, make_cert, ok, one,
+                  personal_number, post_dose, record, register, resident, residents_csv, run, tag, until)
 import residents
 
 OURS, THEIRS = MINATO, FUJISAWA
@@ -40,10 +39,6 @@ def at(path, body=None):
     return lambda i: (path.format(**vars(i)), body(i) if callable(body) else body)
 
 
-def in_days(n):
-    return (datetime.date.today() + datetime.timedelta(days=n)).isoformat()
-
-
 WHY = {"reason": "試験"}
 LGWAN = {
     "POST /v1/sessions": Row(at("/v1/sessions", lambda i: {
@@ -54,7 +49,7 @@ LGWAN = {
     "POST /v1/sessions/current:enrol-totp": Row(at("/v1/sessions/current:enrol-totp", {}), {422}, None),
     "POST /v1/applications": Row(at("/v1/applications", lambda i: {
         "user_id": i.user, "person_name": i.person, "section": "予防接種課", "roles": ["municipal_staff"],
-        "rights": ["dose.read"], "valid_until": in_days(30)}), other=409),
+        "rights": ["dose.read"], "valid_until": day_in_japan(30)}), other=409),
     "GET /v1/applications": Row(at("/v1/applications"), other="nothing"),
     "POST /v1/applications/{id}:approve": Row(at("/v1/applications/{application}:approve"), SETTLED),
     "POST /v1/applications/{id}:refuse": Row(at("/v1/applications/{application}:refuse", WHY), SETTLED),
@@ -274,7 +269,7 @@ def fill(stack, code):
     i.file_name, i.sha256 = f"{mark}-{uuid.uuid4()}.csv", uuid.uuid4().hex * 2
     i.application = stack.command(
         "user.apply", user_id=f"matrix-asked-{code}", person_name=f"{mark}望 三郎", municipality_code=code,
-        section="課", roles="municipal_staff", valid_until=in_days(30), by="matrix-applicant",
+        section="課", roles="municipal_staff", valid_until=day_in_japan(30), by="matrix-applicant",
         password=uuid.uuid4().hex)["application_id"]
     i.person, i.spare = f"{mark}戸 四郎", f"matrix-spare-{code}"
     for user, person in ((f"matrix-door-{code}", i.person), (i.spare, f"{mark}余 五郎")):
@@ -417,7 +412,7 @@ def single_rights(stack, routes, ours):
         everything = rights_of(stack)[f"matrix-{role}"]
         for right in sorted(everything | ({"staff.manage"} if role == "municipal_staff" else set())):
             a = stack.command("user.apply", user_id=user["user_id"], person_name="single の人", municipality_code=OURS,
-                              section="予防接種課", roles=role, rights=right, valid_until=in_days(30), by="matrix-applicant")
+                              section="予防接種課", roles=role, rights=right, valid_until=day_in_japan(30), by="matrix-applicant")
             stack.approve(a["application_id"], OURS, APPROVER[OURS])
             c = session(stack, user)
             found, _ = probe(c, routes, ours, {right})

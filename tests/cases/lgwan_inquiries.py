@@ -12,11 +12,9 @@ import threading
 import time
 import uuid
 
-from case import (FUJISAWA, KAGOSHIMA, MINATO, NEVER_REGISTERED, access_log, dose_row, doses_of,
-                  equal, inquiry, ok, one, personal_number, problem, record, register,
+from case import (FUJISAWA, JST, KAGOSHIMA, MINATO, NEVER_REGISTERED, access_log, dose_row,
+                  doses_of, equal, inquiry, ok, one, personal_number, problem, record, register,
                   resident, run, tag, together, until, wrong_number)
-
-JST = datetime.timezone(datetime.timedelta(hours=9))
 
 
 class Towns:

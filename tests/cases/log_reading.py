@@ -2,7 +2,6 @@
 """Who reads the access log: filters and downloads, what a person may be shown, the monthly review
 (C64), reports (C63), the auditor (C73, C74), the ledger of imports (C77), and what goes by itself."""
 import csv
-import datetime
 import hashlib
 import io
 import json
@@ -10,8 +9,8 @@ import signal
 import sqlite3
 import time
 
-from case import (FUJISAWA, MINATO, Import, access_log, clerk_with_few_rights, dose_row, doses_of, equal, ok, one,
-                  problem, record, register, resident, residents_csv, run, tag, until)
+from case import (FUJISAWA, MINATO, Import, access_log, clerk_with_few_rights, day_in_japan, dose_row, doses_of,
+                  equal, ok, one, problem, record, register, resident, residents_csv, run, tag, until)
 
 
 def rows_of(answer):
@@ -34,7 +33,7 @@ def filters(approver, clerk):
     refused = get("result=not_found")
     ok(refused and all(e["result"] == "not_found" for e in refused), "C78 by result")
     equal(get("terminal=nowhere"), [], "C78 by terminal")
-    today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 9 * 3600))
+    today = day_in_japan()
     tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 33 * 3600))
     equal(len(get(f"from={today}&act=resident.search")), len(searches), "C78 from a day on")
     equal(get(f"from={tomorrow}"), [], "C78 tomorrow is empty")
@@ -164,17 +163,16 @@ def reviews(stack, approver, clerk):
     first = approver.get("/v1/log-reviews").json
     equal((first["overdue"], first["reviews"], first["interval_days"]), (False, [], 31), "C64 nothing is overdue yet")
     post = lambda **body: approver.post("/v1/log-reviews", body, key=True)  # noqa: E731
-    today = (datetime.datetime.utcnow() + datetime.timedelta(hours=9)).date()
-    month = str(today - datetime.timedelta(days=30))
-    for what, body, status in (("no result", {"from": month, "to": str(today)}, 422),
-                               ("a result that is none", {"from": month, "to": str(today), "result": "fine"}, 422),
+    today, month, next_month = day_in_japan(), day_in_japan(-30), day_in_japan(31)
+    for what, body, status in (("no result", {"from": month, "to": today}, 422),
+                               ("a result that is none", {"from": month, "to": today, "result": "fine"}, 422),
                                ("a day to come", {"from": month, "to": "2099-01-01", "result": "no_irregularity"}, 422),
-                               ("the end before the beginning", {"from": str(today), "to": month,
+                               ("the end before the beginning", {"from": today, "to": month,
                                                                  "result": "no_irregularity"}, 422),
-                               ("an irregularity without words", {"from": month, "to": str(today),
+                               ("an irregularity without words", {"from": month, "to": today,
                                                                   "result": "irregularity"}, 422)):
         equal(post(**body).status, status, f"C64 {what} is refused")
-    made = post(**{"from": month, "to": str(today), "result": "no_irregularity", "note": "異常なし"})
+    made = post(**{"from": month, "to": today, "result": "no_irregularity", "note": "異常なし"})
     equal((made.status, made.json["user"], made.json["from"]), (201, "minato-approver", month), "C64 a review is recorded")
     entry = access_log(approver)
     ok(any(e["act"] == "log.review" and month in e["detail"] for e in entry), "C64 and in the log")
@@ -183,7 +181,7 @@ def reviews(stack, approver, clerk):
     until(lambda: approver.get("/v1/log-reviews").json.get("overdue") is True, 5)
     later = approver.get("/v1/log-reviews").json
     equal((later["overdue"], len(later["reviews"]), later["due_on"]),
-          (True, 1, str(today + datetime.timedelta(days=31))), "C64 after 40 days the next is overdue")
+          (True, 1, next_month), "C64 after 40 days the next is overdue")
     stack.kill("vrs-server", signal.SIGTERM)
     stack.restart("vrs-server")
 

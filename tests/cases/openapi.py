@@ -11,8 +11,9 @@ import uuid
 
 import case
 import plain_yaml
-from case import (BUILD, FUJISAWA, KAGOSHIMA, MINATO, ROOT, Import, client_for, dose_row, equal, erase, inquiry,
-                  ok, one, personal_number, record, register, resident, residents_csv, run, tag, until)
+from case import (BUILD, FUJISAWA, KAGOSHIMA, MINATO, ROOT, Import, client_for, day_in_japan, dose_row, equal,
+                  erase, inquiry, ok, one, personal_number, record, register, resident, residents_csv, run, tag,
+                  until)
 
 METHODS = ("get", "put", "post", "patch", "delete")
 
@@ -343,7 +344,7 @@ def accounts(stack):
     office, chief = stack.staff(MINATO, "walk-office"), stack.staff(MINATO, "minato-approver")
     body = {"user_id": "walk-new", "person_name": "新 人", "section": "予防接種課", "unit": "係",
             "roles": ["municipal_staff"], "rights": ["dose.read"], "reason": "採用",
-            "valid_until": (datetime.date.today() + datetime.timedelta(days=30)).isoformat(),
+            "valid_until": day_in_japan(30),
             "password": "an initial passphrase " + uuid.uuid4().hex}
     key = str(uuid.uuid4())
     filed = [office.post("/v1/applications", dict(body, user_id=f"walk-new{n}"), key=True) for n in (1, 2)]

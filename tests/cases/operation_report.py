@@ -1,10 +1,9 @@
 """C148: the monthly report that the machine makes of each municipality: exact counts of acts and
 refusals, people, imports, inquiries and alerts; nobody's data in it, nothing of other towns."""
-import datetime
 
 from alert_receiver import journal
-from case import (FUJISAWA, MINATO, equal, find, inquiry, ok, personal_number, problem, register,
-                  resident, run, until)
+from case import (FUJISAWA, MINATO, day_in_japan, equal, find, inquiry, ok, personal_number,
+                  problem, register, resident, run, until)
 
 
 def act(report, name):
@@ -14,8 +13,7 @@ def act(report, name):
 def main(stack):
     approver, clerk = stack.staff(MINATO, "minato-approver"), stack.staff(MINATO)
     before = approver.get("/v1/operation-report").json
-    month = (datetime.datetime.now(datetime.timezone.utc)
-             + datetime.timedelta(hours=9)).strftime("%Y-%m")
+    month = day_in_japan()[:7]
     equal((before["month"], before["municipality_code"]), (month, MINATO),
           "C148 the present month of the own municipality")
     for _ in range(5):

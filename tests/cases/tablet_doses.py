@@ -8,8 +8,8 @@ import time
 import uuid
 from email.utils import format_datetime
 
-from case import (FUJISAWA, KAGOSHIMA, MINATO, NEVER_REGISTERED, client_for, doses_of, equal, metrics,
-                  ok, one, problem, register, resident, run, tag, together, until)
+from case import (FUJISAWA, KAGOSHIMA, MINATO, NEVER_REGISTERED, client_for, day_in_japan, doses_of,
+                  equal, metrics, ok, one, problem, register, resident, run, tag, together, until)
 
 DOSES = "/v1/doses"
 OUTCOMES = {"recorded", "recorded_for_review", "waiting_for_coupon", "conflict", "duplicate"}
@@ -55,8 +55,7 @@ def refused(t, coupon):
     problem(t.post(DOSES, body(good)), 400, "idempotency_key_required", "no Idempotency-Key: 400")
     problem(t.post(DOSES, body(good), key="abc"), 400, "idempotency_key_required",
             "a key that is no UUID: 400")
-    today = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=9)
-    tomorrow = (today + datetime.timedelta(days=1)).date().isoformat()
+    tomorrow = day_in_japan(1)
     parts = {"kind": "2", "dose_number": "1", "municipality_code": MINATO, "coupon_number": coupon}
     for what, sent, status, code in (
             ("malformed JSON", b'{"ocr_line":', 400, "bad_json"),
@@ -135,8 +134,7 @@ def accepted(t, coupons):
     for read_by in ("ocr", "qr", "nw7", "manual", "punch"):
         answer = post(t, line(coupons[2]), read_by=read_by)
         ok(answer.status == 201, f"read by {read_by}", answer)
-    japan = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=9)
-    answer = post(t, line(coupons[3]), vaccinated_on=japan.date().isoformat())
+    answer = post(t, line(coupons[3]), vaccinated_on=day_in_japan())
     ok(answer.status == 201, "today by Japanese time is no future", answer)
 
 

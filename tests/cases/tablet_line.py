@@ -10,8 +10,8 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from case import (BUILD, MINATO, Watched, equal, handshake_fails, make_ca, make_cert, metrics, ok, problem,
-                  run, until)
+from case import (BUILD, MINATO, Watched, day_in_japan, equal, handshake_fails, make_ca, make_cert,
+                  metrics, ok, problem, run, until)
 
 
 def line_client(stack, cert):
@@ -113,10 +113,6 @@ def snapshot(stack, inside):
     ok(until(lambda: version(stack) > 10 ** 6, 25), "the inside climbs above what the outside has",
        version(stack))
     ok(stack.tablet().token, "and the accounts are back")
-
-
-def day_in_japan(days=0):
-    return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days, hours=9)).date().isoformat()
 
 
 def clock_only(stack, days):

@@ -5,7 +5,6 @@ go by the monotonic clock and stay, dates go by the server's day, an old snapsho
 operator is told.
 
 $VRS_SEED repeats a run's choices."""
-import datetime
 import os
 import random
 import sys
@@ -15,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ("tests/lib", "tests/load", "dev"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 from acknowledged import Work, felt, look  # noqa: E402
-from case import KAGOSHIMA, access_log, client_for, ok, run, until  # noqa: E402
+from case import KAGOSHIMA, access_log, client_for, day_in_japan, ok, run, until  # noqa: E402
 from stack import TOWNS  # noqa: E402
 import residents  # noqa: E402
 
@@ -28,7 +27,6 @@ JUMPS = [(BOTH, DAY, "a day forward"), (BOTH, 0, "a day back, before the last lo
          (OUTSIDE, 0, "tablet-api right again"), (INSIDE, DAY, "the inside alone a day forward"),
          (INSIDE, -HOUR, "the inside alone a day and an hour back"), (INSIDE, 0, "the inside right again")]
 ELSEWHERE = ("134023", "0009999990")  # a town of nobody here: its readings wait for their coupon
-JST = datetime.timezone(datetime.timedelta(hours=9))
 
 
 def turn(stack, sides, offset):
@@ -47,7 +45,7 @@ def log_of(stack, name):
 def dated_tomorrow(stack):
     """What tablet-api says of a reading whose date is tomorrow's, by the real clock."""
     t = next(t for t in stack.demo["terminals"] if t["name"] == "reader-1")
-    day = (datetime.datetime.now(JST) + datetime.timedelta(days=1)).date().isoformat()
+    day = day_in_japan(1)
     return client_for(stack, (t["cert"], t["key"]), "tablet_api").post("/v1/doses", {
         "ocr_line": residents.ocr_line(*ELSEWHERE, 1), "status": "given", "vaccinated_on": day,
         "product": "comirnaty", "lot": "FF3620", "site": "会場", "read_by": "ocr", "confirmed_again": True},

@@ -11,6 +11,7 @@
 $VRS_BUILD names the folder of the programs.  State is a new folder below $TMPDIR that goes when the
 file ends.  Every answer of every client is looked at: none but reveal may hold a 個人番号."""
 import csv
+import datetime
 import hashlib
 import http.client
 import io
@@ -39,6 +40,7 @@ from ports import free_port  # noqa: E402, F401
 
 MINATO, FUJISAWA, KAGOSHIMA = "131032", "142051", "462012"
 NEVER_REGISTERED = "134023"  # 青ヶ島村: known, without a file
+JST = datetime.timezone(datetime.timedelta(hours=9))  # whose date the servers go by, wherever they stand
 
 _tally = {"ok": 0, "not ok": 0}
 after_stop = []  # called when the stack has stopped, before its folder goes
@@ -68,6 +70,11 @@ def problem(answer, status, code, name):
     got = (answer.status, answer.code)
     good = got == (status, code) and re.search("[ぁ-ん]", answer.json.get("detail", "")) is not None
     return ok(good, name, f"got  {answer!r}\nwant {(status, code)!r} with a Japanese detail")
+
+
+def day_in_japan(days=0):
+    """The servers' date, so many days from now."""
+    return (datetime.datetime.now(JST) + datetime.timedelta(days=days)).date().isoformat()
 
 
 # ---- every answer is looked at
