@@ -53,6 +53,15 @@ def others_may_pass(path):
     return True
 
 
+def listens(pid, socket_path):
+    """Does the program take connections there?  A path alone comes before that.  (Asked of the kernel:
+    a try would be a stranger's connection, which the program would tell of.)"""
+    accepting = 0x10000
+    with open(f"/proc/{pid}/net/unix") as f:
+        rows = [line.split() for line in f][1:]
+    return any(row[7:] == [socket_path] and int(row[3], 16) & accepting for row in rows)
+
+
 class Stack:
     """`build`: folder of the programs; `count`: residents a town; `fixed_ports`: try the usual ones
     first; `overrides`: {program: {key: value}} for the configuration files; `valid_from`: first day
@@ -265,7 +274,7 @@ class Stack:
         if self.processes[name].poll() is not None:
             return False
         if name in SOCKETS:
-            return os.path.exists(self.path("sock", SOCKETS[name]))
+            return listens(self.processes[name].pid, self.path("sock", SOCKETS[name]))
         side = name.replace("-", "_")
         try:
             with urllib.request.urlopen(self.admin(side) + "/readyz", timeout=2) as r:
@@ -357,10 +366,14 @@ class Stack:
             f.write(f"{offset}\n")
             f.truncate()
         os.unlink(self.path("clock.new"))
-        want = (now + datetime.timedelta(seconds=offset, hours=9)).date().isoformat()
+
+        def want():
+            now = datetime.datetime.now(datetime.timezone.utc)
+            return (now + datetime.timedelta(seconds=offset, hours=9)).date().isoformat()
+
         for side in ("tablet_api", "vrs_server"):
             end = time.monotonic() + 5
-            while want not in urllib.request.urlopen(self.admin(side) + "/healthz").read().decode():
+            while want() not in urllib.request.urlopen(self.admin(side) + "/healthz").read().decode():
                 if time.monotonic() > end:
                     raise StackError(f"{side} does not follow the clock")
                 time.sleep(0.02)

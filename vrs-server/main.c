@@ -95,6 +95,8 @@ static const struct config_key config_keys[] = {
     INT(pull_max, "500", 1, 1000, "entries a pull"),
     INT(pull_wait_ms, "20000", 10, 60000, "how long a pull waits for an entry"),
     INT(checkpoint_s, "60", 1, 3600, "how often signed heads go to their second place"),
+    INT(signer_wait_ms, "500", 50, 30000,
+        "an answer waits so long for a signature; a dose's proof then comes later"),
     INT(doctor_per_day, "300", 0, 1000000,
         "coupons of one terminal in 24 hours that get candidates, or a pre-shot check"),
     INT(coupon_filter_per_day, "400", 0, 1000000,
@@ -107,9 +109,6 @@ static const struct config_key config_keys[] = {
     FLAG(dumpable, "false", "tests of proofs only: core dumps allowed"),
     {0},
 };
-
-/* A commit waits no longer for its signed head: the proof is given later. */
-enum { SIGNER_DEADLINE_MS = 500 };
 
 static struct server server; /* one a process; parts borrow it */
 static bool ready;
@@ -282,7 +281,7 @@ static enum vrs_err open_parts(struct server *s, struct vrs_fault *fault) {
     enum vrs_err e = checkpoints_open(s, &s->checkpoints);
     /* The workers sign with their own clients from their first commit on. */
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)
-        e = signer_client_open(c->signer_socket, SIGNER_DEADLINE_MS, &s->signer[i]);
+        e = signer_client_open(c->signer_socket, c->signer_wait_ms, &s->signer[i]);
     if (e == VRS_OK)
         e = pool_open(s->base, &pool, &s->pool, fault);
     for (int64_t i = 0; i < c->workers && e == VRS_OK; i++)

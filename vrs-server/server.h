@@ -66,7 +66,7 @@ struct server_config { /* see config_keys in main.c for units and meaning */
     int64_t session_idle_s, session_age_s;
     int64_t snapshot_max_age_s;
     int64_t pull_max, pull_wait_ms;
-    int64_t checkpoint_s;
+    int64_t checkpoint_s, signer_wait_ms;
     int64_t doctor_per_day;
     int64_t coupon_filter_per_day, coupon_filter_rebuild_s, coupon_filter_life_s;
     int64_t import_max_rows;

@@ -22,7 +22,14 @@ def before_any_number(stack, c, number):
     """With vrs-number standing still, what is refused is refused at once: it was never asked."""
     number_area = stack.processes["vrs-number"]
     number_area.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
+    took = []
+
+    def asked(**change):
+        began = time.monotonic()
+        answer = ask(c, number, **change)
+        took.append(time.monotonic() - began)
+        return answer
+
     for what, change, status, code in (
             ("no legal basis", {"basis": None}, 422, "basis_not_accepted"),
             ("consent without its document", {"basis": {"kind": "consent", "obtained_on": "2026-01-05"}},
@@ -32,11 +39,11 @@ def before_any_number(stack, c, number):
             ("identity not checked", {"identity": None}, 422, "identity_not_checked"),
             ("identity checked in the future", {"identity": {"method": "x", "checked_on": "2999-01-01"}},
              422, "identity_not_checked")):
-        problem(ask(c, number, **change), status, code, f"C80 {what}: refused before any number is sent")
+        problem(asked(**change), status, code, f"C80 {what}: refused before any number is sent")
     for purpose in ("transfer_out_answer", "statistics", "", None):
-        problem(ask(c, number, purpose=purpose), 422, "purpose_not_allowed",
+        problem(asked(purpose=purpose), 422, "purpose_not_allowed",
                 f"C83 the purpose {purpose!r} is not one that may ask")
-    ok(time.monotonic() - began < 4, "C80 vrs-number was not waited for", time.monotonic() - began)
+    ok(max(took) < 4.5, "C80 vrs-number was not waited for", took)  # 5 s are its deadline
     number_area.send_signal(signal.SIGCONT)
     equal(ask(c, number).json["result"], "match", "control: with basis, identity and purpose it is asked")
     for entry in access_log(stack.staff(KAGOSHIMA, "kagoshima-approver")):

@@ -4,7 +4,6 @@ none."""
 import datetime
 import socket
 import ssl
-import statistics
 import subprocess
 import time
 
@@ -259,10 +258,10 @@ def guessing(stack):
         c.login(user, "not the password")
         return time.monotonic() - began
 
-    times = {u: statistics.median(seconds(u) for _ in range(3))
-             for u in ("kagoshima-approver", "unknown-user")}
-    slow, fast = max(times.values()), min(times.values())
-    ok(slow < 2 * fast + 0.02, "S10 an unknown user takes as long as a known one", times)
+    tries = [(seconds("kagoshima-approver"), seconds("unknown-user")) for _ in range(4)]
+    times = [min(of) for of in zip(*tries)]  # what else runs only adds
+    slow, fast = max(times), min(times)
+    ok(slow < 2 * fast + 0.02, "S10 an unknown user takes as long as a known one", tries)
     codes = [c.login("kagoshima-approver", "not the password").code for _ in range(12)]
     equal(codes[-1], "too_many_requests", "C141 guessing is throttled")
     problem(c.login("kagoshima-1", password_of(stack, "kagoshima-1")), 429, "too_many_requests",

@@ -153,7 +153,9 @@ def sweep(address):
                 errors.add(errno.errorcode.get(e, e))
                 s.close()
         end = time.monotonic() + 0.4
-        while waiting and time.monotonic() < end:
+        late = False
+        while waiting and not late:
+            late = time.monotonic() > end  # looked at once more, however long this thread stood still
             for fd, _ in poll.poll(50):
                 s, port = waiting.pop(fd)
                 poll.unregister(fd)

@@ -590,5 +590,5 @@ def main(stack):
 
 routes()
 document()
-run(main, overrides={"tablet-api": {"answer_wait_ms": 1000, "query_wait_ms": 1000},
+run(main, overrides={"tablet-api": {"answer_wait_ms": 5000, "query_wait_ms": 5000},
                      "vrs-server": {"checkpoint_s": 1}})

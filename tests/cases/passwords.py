@@ -5,7 +5,6 @@ import base64
 import datetime
 import hashlib
 import hmac
-import statistics
 import time
 
 from case import (FUJISAWA, MINATO, access_log, client_for, equal, metrics, ok, one, personal_number, problem,
@@ -84,16 +83,15 @@ def enumeration(stack):
     hashed = metrics(stack)["vrs_password_hashes_total"] - before
     equal(hashed, 24, "S10 C24 every try of 24 cost one hash, whoever was asked for")
     equal(len(set.union(*answers.values())), 1, "S10 C24 known, unknown and ended get one answer, byte for byte")
-    medians = {k: statistics.median(v) for k, v in times.items()}
-    ok(max(medians.values()) < 1.5 * min(medians.values()) + 0.01, "S10 C24 and take one time (medians)",
-       medians)
+    least = {k: min(v) for k, v in times.items()}  # what else runs only adds
+    ok(max(least.values()) < 1.5 * min(least.values()) + 0.01, "S10 C24 and take one time", least)
     for n in range(3):
         one_.login("minato-known", "not the right one")
     began = time.monotonic()
     quick = [one_.login("minato-known", "not the right one") for n in range(5)]
     quick_s = (time.monotonic() - began) / 5
-    ok(all(a.code == "too_many_requests" for a in quick) and quick_s < min(medians.values()) / 2,
-       "S10 control: what is not hashed is told apart by its time", (quick_s, medians))
+    ok(all(a.code == "too_many_requests" for a in quick) and quick_s < min(least.values()) / 2,
+       "S10 control: what is not hashed is told apart by its time", (quick_s, least))
 
 
 def throttles(stack):

@@ -455,7 +455,7 @@ def away(stack, t, coupons):
     began = time.monotonic()
     answer = t.post("/v1/coupons:check", {"ocr_line": line(coupons[0])})
     problem(answer, 503, "inside_away", "coupons:check while the inside is away: 503 inside_away")
-    ok("retry-after" in answer.headers and time.monotonic() - began < 5, "with Retry-After, in time")
+    ok("retry-after" in answer.headers and time.monotonic() - began < 25, "with Retry-After, in time")
     key = str(uuid.uuid4())
     first = t.post(DOSES, body(line(coupons[0])), key=key)
     ok(first.status == 202 and first.json["outcome"] == "pending"
@@ -504,4 +504,4 @@ def main(stack):
        "outcomes are counted by kind", total)
 
 
-run(main)
+run(main, overrides={"tablet-api": {"answer_wait_ms": 4000}})

@@ -17,7 +17,7 @@ import urllib.request
 import uuid
 
 from case import (FUJISAWA, MINATO, Import, client_for, doses_of, equal, inquiry, ok, one,
-                  personal_number, problem, register, resident, residents_csv, run, skip, tag, until)
+                  personal_number, post_dose, problem, register, resident, residents_csv, run, skip, tag, until)
 
 DOSES = "/v1/doses"
 UIDS = {"tablet-api": 63003, "vrs-server": 63002}
@@ -288,8 +288,7 @@ def number_away(stack, clerk):
     t = stack.tablet()
     check = {"ocr_line": f"21{MINATO}{coupons[0]}"}
     until(lambda: t.post("/v1/coupons:check", check).status == 200)  # the line is there again
-    answer = t.post(DOSES, reading(coupons[0]), key=True)
-    equal((answer.status, answer.json["outcome"]), (201, "recorded"), "C08 doses are posted")
+    equal(post_dose(t, f"21{MINATO}{coupons[0]}")["outcome"], "recorded", "C08 doses are posted")
     equal(t.post("/v1/coupons:check", check).json["status"],
           "dose_already_recorded", "C08 coupons are checked")
     who = one(clerk, coupon_number=coupons[0])

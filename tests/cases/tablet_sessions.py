@@ -4,16 +4,16 @@ of accounts, sessions and terminals, and what does not exist on this side."""
 import datetime
 import socket
 import ssl
-import statistics
 import subprocess
 import time
 import warnings
 
-from case import (BUILD, MINATO, client_for, equal, handshake_fails, make_ca,
+from case import (BUILD, MINATO, client_for, day_in_japan, equal, handshake_fails, make_ca,
                   make_cert, metrics, ok, problem, run, together, until)
 
 CHECK = "/v1/coupons:check"
 NO_RECEIPT = "/v1/doses/" + "0" * 32
+IDLE_S = 10
 
 
 def password_of(stack, user):
@@ -181,7 +181,7 @@ def same_time(stack):
             began = time.monotonic()
             c.login(user, "wrong-password")
             times.append(time.monotonic() - began)
-    a, b = statistics.median(known), statistics.median(unknown)
+    a, b = min(known), min(unknown)  # what else runs only adds
     ok(0.6 < b / a < 1.6 and min(a, b) > 0.005,
        "C24 unknown users take as long as wrong passwords", f"{a:.4f} s against {b:.4f} s")
 
@@ -272,7 +272,7 @@ def approval_needed(stack):
     """C22: an application alone opens nothing."""
     stack.command("user.apply", user_id="site-hopeful", person_name="希望 者", by="minato-personnel",
                   municipality_code=MINATO, section="接種会場", roles="site_staff",
-                  valid_until="2027-01-01", password="a password of length")
+                  valid_until=day_in_japan(30), password="a password of length")
     time.sleep(0.3)
     problem(stack.terminal("tablet-1").login("site-hopeful", "a password of length"), 401,
             "bad_login", "C22 an account that nobody approved does not exist")
@@ -293,7 +293,7 @@ def by_the_clock(stack):
     stack.set_clock(None)
     problem(idle.get(NO_RECEIPT), 404, "not_found",
             "a clock that jumped and came back ended no session")
-    time.sleep(2.2)
+    time.sleep(IDLE_S + 0.2)
     problem(idle.get(NO_RECEIPT), 401, "session_ended",
             "C28 idle time ends a session on the server, by a clock that nobody sets")
 
@@ -363,4 +363,4 @@ def main(stack):
     by_the_clock(stack)
 
 
-run(main, overrides={"tablet-api": {"login_tries": 30, "session_idle_s": 2}})
+run(main, overrides={"tablet-api": {"login_tries": 30, "session_idle_s": IDLE_S}})

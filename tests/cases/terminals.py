@@ -189,4 +189,4 @@ def main(stack):
     peer_of_the_line(stack)
 
 
-run(main, count=20)
+run(main, count=20, overrides={"tablet-api": {"login_tries": 200}})  # tried until the Internet side knows somebody
