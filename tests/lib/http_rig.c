@@ -85,6 +85,7 @@ static void answer_later(evutil_socket_t fd, short what, void *arg) {
 static void on_later(struct http_request *rq) {
     struct timeval wait = {.tv_usec = 100000};
     http_rig.held++;
+    http_rig.asked++;
     assert_int_equal(event_base_once(http_rig.base, -1, EV_TIMEOUT, answer_later, rq, &wait), 0);
 }
 
@@ -177,12 +178,21 @@ struct http_listener_options http_rig_options(const char *name, const struct tls
         .arg = &http_rig,
         .limits = {.header_bytes = 8192,
                    .body_bytes = 64 * 1024,
-                   .handshake_ms = HTTP_RIG_HANDSHAKE_MS,
-                   .header_ms = HTTP_RIG_HEADER_MS,
-                   .body_ms = HTTP_RIG_BODY_MS,
-                   .idle_ms = HTTP_RIG_IDLE_MS,
+                   .handshake_ms = HTTP_RIG_PATIENT_MS,
+                   .header_ms = HTTP_RIG_PATIENT_MS,
+                   .body_ms = HTTP_RIG_PATIENT_MS,
+                   .idle_ms = HTTP_RIG_PATIENT_MS,
                    .connections = HTTP_RIG_CAP},
     };
+}
+
+static struct http_listener_options hasty(const char *name, const struct tls_server *tls) {
+    struct http_listener_options o = http_rig_options(name, tls);
+    o.limits.handshake_ms = HTTP_RIG_HANDSHAKE_MS;
+    o.limits.header_ms = HTTP_RIG_HEADER_MS;
+    o.limits.body_ms = HTTP_RIG_BODY_MS;
+    o.limits.idle_ms = HTTP_RIG_IDLE_MS;
+    return o;
 }
 
 static void make(const char *name, const char *ca, const struct pki_subject *subject,
@@ -229,9 +239,15 @@ int http_rig_setup(void **state) {
     assert_non_null(http_rig.base);
     assert_int_equal(http_server_open(http_rig.base, &http_rig.http), VRS_OK);
     struct http_listener_options plain = http_rig_options("plain", NULL),
-                                 tls = http_rig_options("tls", http_rig.tls);
+                                 tls = http_rig_options("tls", http_rig.tls),
+                                 hasty_plain = hasty("hasty plain", NULL),
+                                 hasty_tls = hasty("hasty tls", http_rig.tls);
     assert_int_equal(http_listen(http_rig.http, &plain, &http_rig.plain, &fault), VRS_OK);
     assert_int_equal(http_listen(http_rig.http, &tls, &http_rig.secure, &fault), VRS_OK);
+    assert_int_equal(http_listen(http_rig.http, &hasty_plain, &http_rig.hasty_plain, &fault),
+                     VRS_OK);
+    assert_int_equal(http_listen(http_rig.http, &hasty_tls, &http_rig.hasty_secure, &fault),
+                     VRS_OK);
     assert_int_equal(pthread_create(&http_rig.thread, NULL, serve, NULL), 0);
     return 0;
 }
@@ -255,7 +271,8 @@ struct http_rig_peer http_rig_plain(void) {
     struct http_rig_peer p = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
     struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_listener_port(http_rig.plain))};
+                            .sin_port = htons((uint16_t)http_listener_port(
+                                http_rig.hasty ? http_rig.hasty_plain : http_rig.plain))};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_true(p.fd >= 0);
     assert_int_equal(connect(p.fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -265,7 +282,8 @@ struct http_rig_peer http_rig_plain(void) {
 
 int http_rig_tls_socket(void) {
     struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_listener_port(http_rig.secure))};
+                            .sin_port = htons((uint16_t)http_listener_port(
+                                http_rig.hasty ? http_rig.hasty_secure : http_rig.secure))};
     struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

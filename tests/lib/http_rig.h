@@ -1,5 +1,6 @@
-/* A server in its own thread with routes of every kind, two listeners (plain, mutual TLS) with
- * short deadlines, and a client that can behave badly.  For test_http*.c. */
+/* A server in its own thread with routes of every kind, listeners (plain, mutual TLS) that have
+ * patience and, for tests of deadlines, others that have little; and a client that can behave badly.
+ * For test_http*.c. */
 #ifndef VRS_TESTS_LIB_HTTP_RIG_H
 #define VRS_TESTS_LIB_HTTP_RIG_H
 
@@ -14,12 +15,15 @@
 #include "lib/http.h"
 #include "lib/tls.h"
 
+enum { /* of the hasty listeners */
+       HTTP_RIG_HANDSHAKE_MS = 500,
+       HTTP_RIG_HEADER_MS = 500,
+       HTTP_RIG_BODY_MS = 700,
+       HTTP_RIG_IDLE_MS = 2500
+};
 enum {
-    HTTP_RIG_HANDSHAKE_MS = 500,
-    HTTP_RIG_HEADER_MS = 500,
-    HTTP_RIG_BODY_MS = 700,
-    HTTP_RIG_IDLE_MS = 900,
     HTTP_RIG_CAP = 20,
+    HTTP_RIG_PATIENT_MS = 60000, /* the others' */
     HTTP_RIG_PATIENCE_MS = 8000, /* above this something hangs */
     HTTP_RIG_STREAM_BYTES = 24 * 1024 * 1024
 };
@@ -29,9 +33,10 @@ struct http_rig {
     struct event_base *base;
     struct http_server *http;
     struct tls_server *tls;
-    struct http_listener *plain, *secure;
+    struct http_listener *plain, *secure, *hasty_plain, *hasty_secure;
+    bool hasty; /* clients go to the hasty ones */
     pthread_t thread;
-    atomic_int held;
+    atomic_int held, asked; /* requests for later: unanswered, all */
     atomic_int answered;
     atomic_size_t produced;
     atomic_int ended;
