@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { doseOf, isOwn, mend, numberOf } from "../outbox.js";
 import { Field } from "../parts.jsx";
 import { change, time, useApp } from "../state.js";
-import { foldLot, lotFits } from "../vaccine.js";
+import { foldLot, lotFits, shownOf } from "../vaccine.js";
 
 export function Mend() {
   const s = useApp();
@@ -16,18 +16,18 @@ export function Mend() {
   const [problem, setProblem] = useState(null);
   const [done, setDone] = useState(0);
   const chosen = rows.filter(r => doseOf(r.id).lot === lot);
-  const product = s.vaccines.find(p => p.id === to.product);
+  const product = shownOf(s.vaccines, to.product);
   function look(e) {
     e.preventDefault();
-    const why = !foldLot(to.lot) ? "正しいロット番号を入力してください。"
-      : foldLot(to.lot) === lot && chosen.every(r => doseOf(r.id).product === to.product) ? "訂正後の内容が今と同じです。" : null;
+    const why = !product ? "ワクチンの一覧をまだ受け取っていません。" : !foldLot(to.lot) ? "正しいロット番号を入力してください。"
+      : foldLot(to.lot) === lot && chosen.every(r => doseOf(r.id).product === product.id) ? "訂正後の内容が今と同じです。" : null;
     setProblem(why);
     setPreview(!why);
   }
   async function act() {
     setPreview(false);
     setDone(chosen.length);
-    await mend(chosen, { product: to.product, lot: foldLot(to.lot) });
+    await mend(chosen, { product: product.id, lot: foldLot(to.lot) });
   }
   return (
     <section class="narrow">
@@ -44,7 +44,7 @@ export function Mend() {
             </select>
           </Field>
           <Field id="to-product" label="正しいワクチン">
-            <select id="to-product" value={to.product} onChange={e => { setTo({ ...to, product: e.target.value }); setPreview(false); }}>
+            <select id="to-product" value={product?.id ?? ""} onChange={e => { setTo({ ...to, product: e.target.value }); setPreview(false); }}>
               {s.vaccines.map(p => <option key={p.id} value={p.id}>{p.maker_ja}　{p.name_ja}</option>)}
             </select>
           </Field>

@@ -2,8 +2,9 @@
 import { useState } from "preact/hooks";
 import * as db from "../db.js";
 import { Field } from "../parts.jsx";
+import { loadApp } from "../session.js";
 import { change, day, japanese, state, useApp } from "../state.js";
-import { foldLot, lotFits, makersOf } from "../vaccine.js";
+import { foldLot, lotFits, makersOf, shownOf } from "../vaccine.js";
 
 const today = () => day(Date.now() - state.clock);
 
@@ -23,20 +24,23 @@ function doubts(products, f) {
 
 export function Setup() {
   const s = useApp();
-  const [f, setF] = useState({
-    product: s.vaccines[0]?.id ?? "", lot: "", expires: "", vaccinated_on: today(), site: s.app?.site ?? "", physician: "", pre_shot: false, ...s.sitting,
-  });
+  // Only what was typed is kept: products and site may come after the page does.
+  const [typed, setTyped] = useState(s.sitting ?? {});
+  const f = { lot: "", expires: "", vaccinated_on: today(), site: s.app?.site ?? "", physician: "", pre_shot: false, ...typed,
+    product: shownOf(s.vaccines, typed.product)?.id ?? "" };
   const [sure, setSure] = useState(false);
   const [problems, setProblems] = useState({});
   const set = name => e => {
-    setF({ ...f, [name]: e.target.value });
-    setProblems({ ...problems, [name]: undefined, sure: undefined });
+    const { value } = e.target;
+    setTyped(t => ({ ...t, [name]: value }));
+    setProblems(p => ({ ...p, [name]: undefined, sure: undefined }));
     setSure(false);
   };
   const found = f.product ? doubts(s.vaccines, f) : [];
   async function submit(e) {
     e.preventDefault();
     const wrong = {};
+    if (!f.product) wrong.product = "ワクチンの一覧をまだ受け取っていません。";
     if (!foldLot(f.lot)) wrong.lot = "ロット番号を入力してください。";
     if (!f.expires) wrong.expires = "箱に印字された有効期限を入力してください。";
     if (!f.site.trim()) wrong.site = "会場名を入力してください。";
@@ -63,8 +67,12 @@ export function Setup() {
       <h1 tabIndex={-1}>ワクチンと会場</h1>
       <p>ここで選んだ内容が、このあと読み取るすべての接種券に使われます。</p>
       <form onSubmit={submit} noValidate>
-        <Field id="product" label="ワクチン">
-          <select id="product" value={f.product} onChange={set("product")}>
+        {s.vaccines.length === 0 && (
+          <p class="notice amber" role="status">ワクチンの一覧をまだ受け取っていません。
+            <button type="button" onClick={loadApp}>もう一度受け取る</button></p>
+        )}
+        <Field id="product" label="ワクチン" problem={problems.product}>
+          <select id="product" value={f.product} onChange={set("product")} aria-invalid={problems.product ? "true" : undefined} aria-describedby="product-problem">
             {s.vaccines.map(p => <option key={p.id} value={p.id}>{p.maker_ja}　{p.name_ja}</option>)}
           </select>
         </Field>
@@ -73,7 +81,7 @@ export function Setup() {
         {input("vaccinated_on", "接種日", { type: "date", max: today() })}
         {input("site", "会場名")}
         {input("physician", "医師名（任意）")}
-        <label class="check"><input id="pre_shot" type="checkbox" checked={f.pre_shot} onChange={e => setF({ ...f, pre_shot: e.target.checked })} />
+        <label class="check"><input id="pre_shot" type="checkbox" checked={f.pre_shot} onChange={e => { const { checked } = e.target; setTyped(t => ({ ...t, pre_shot: checked })); }} />
           接種前の確認（これまでの回数と、次の接種ができる日）も使う</label>
         {found.length > 0 && (
           <div class="notice amber" role="alert">
