@@ -89,4 +89,4 @@ def main(stack):
             "a key of another form")
 
 
-run(main)
+run(main, overrides={"tablet-api": {"answer_wait_ms": 4000}})

@@ -496,7 +496,7 @@ def state_files(side):
 
 
 def main():
-    side = TabletSide(answer_wait_ms=3000, query_wait_ms=3000, login_tries=40, queries_per_minute=20)
+    side = TabletSide(answer_wait_ms=1500, query_wait_ms=1500, login_tries=40, queries_per_minute=20)
     try:
         side.start()
         tap.equal(side.admin_get("/readyz").status, 200, "ready before the inside has called")

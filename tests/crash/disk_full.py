@@ -66,6 +66,7 @@ def told_to_clerks(clerk):
 
 def told_to_registrars(it):
     """The numbers have no room: the file is not said to be committed."""
+    it.patience_s = 10
     it.phase("commit")
     return it.answer.status in (200, 202, 503) and it.state["state"] != "committed", (it.answer, it.state)
 

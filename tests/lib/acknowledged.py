@@ -91,6 +91,7 @@ class Registrar:
                 self.client = self.client or self.stack.staff(self.code)
                 name = hashlib.sha256(self.unsettled).hexdigest() + ".csv"  # one name a content
                 it = Import(self.client, "residents", self.unsettled, name=name)
+                it.patience_s = 10  # who would go on with it may be dead
                 if it.state["state"] in ("created", "receiving") and it.announced.status == 200:
                     it.send(it.state["received"], self.unsettled[it.state["received"]:])
                 state = (it.phase("commit") if it.state["state"] == "committing" else it.commit()).state

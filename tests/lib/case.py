@@ -311,6 +311,8 @@ def dose_row(code, coupon, dose=1, day="20210701", **more):
 class Import:
     """An import through all its steps; `state` is the last one seen."""
 
+    patience_s = 60
+
     def __init__(self, client, kind, data, name=None, part=8 << 20):
         self.client, self.data = client, data
         self.name = name or f"{kind}-{uuid.uuid4()}.csv"
@@ -331,7 +333,7 @@ class Import:
     def phase(self, verb):
         self.answer = self.client.post(f"{self.url}:{verb}")
         if self.answer.status in (200, 202):
-            until(lambda: self.look()["state"] in ("checked", "committed", "refused"), 60)
+            until(lambda: self.look()["state"] in ("checked", "committed", "refused"), self.patience_s)
         return self
 
     def look(self):
