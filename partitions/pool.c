@@ -51,12 +51,19 @@ struct handle {
     struct handle *next_behind;
 };
 
+/* A municipality whose partition has been open. */
+struct known {
+    char municipality[7];
+    struct known *next;
+};
+
 struct pool_worker {
     struct pool *pool;
     struct worker *worker;
     unsigned index;
     /* all below: the worker's thread only */
     struct handle *buckets[BUCKETS];
+    struct known *known[BUCKETS];
     struct handle *newest;
     struct handle *oldest;
     size_t open;
@@ -115,8 +122,40 @@ static unsigned hash_of(const char *municipality) {
     return h ^ h >> 16;
 }
 
+static unsigned bucket_of(const char *municipality) {
+    return hash_of(municipality) / WORKERS_MAX % BUCKETS;
+}
+
+static bool is_known(const struct pool_worker *w, const char *municipality) {
+    const struct known *k = w->known[bucket_of(municipality)];
+    while (k != NULL && strcmp(k->municipality, municipality) != 0)
+        k = k->next;
+    return k != NULL;
+}
+
+static enum vrs_err now_known(struct pool_worker *w, const char *municipality) {
+    struct known **first = &w->known[bucket_of(municipality)], *k;
+    if (is_known(w, municipality))
+        return VRS_OK;
+    if ((k = malloc(sizeof *k)) == NULL)
+        return ERR_MEMORY;
+    memcpy(k->municipality, municipality, sizeof k->municipality);
+    k->next = *first;
+    *first = k;
+    return VRS_OK;
+}
+
+static void forget_known(struct pool_worker *w) {
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct known *k = w->known[i], *next; k != NULL; k = next) {
+            next = k->next;
+            free(k);
+        }
+    }
+}
+
 static struct handle **place_of(struct pool_worker *w, const char *municipality) {
-    struct handle **at = &w->buckets[hash_of(municipality) / WORKERS_MAX % BUCKETS];
+    struct handle **at = &w->buckets[bucket_of(municipality)];
     while (*at != NULL && strcmp((*at)->municipality, municipality) != 0)
         at = &(*at)->next;
     return at;
@@ -215,16 +254,20 @@ static void close_handle(struct pool_worker *w, struct handle *h) {
     count_open(w, false);
 }
 
-static enum vrs_err run_opened(struct pool *pool, struct partition *p, struct vrs_fault *fault) {
-    if (pool->options.opened == NULL)
+static enum vrs_err run_opened(struct pool_worker *w, struct partition *p,
+                               struct vrs_fault *fault) {
+    const struct pool_options *o = &w->pool->options;
+    if (o->opened == NULL)
         return VRS_OK;
     enum vrs_err e = partition_begin(p);
     if (e == VRS_OK)
-        e = pool->options.opened(p, pool->options.arg);
+        e = o->opened(p, !is_known(w, partition_code(p)), o->arg);
     if (e == VRS_OK)
         e = partition_commit(p);
     else
         partition_rollback(p);
+    if (e == VRS_OK)
+        e = now_known(w, partition_code(p));
     return e == VRS_OK ? e : err_fail(fault, e, "first look into partition %s", partition_code(p));
 }
 
@@ -240,7 +283,7 @@ static enum vrs_err open_handle(struct pool_worker *w, const char *municipality,
     enum vrs_err e = partition_open(o->engine, w->pool->dir, municipality, o->keys,
                                     flags & POOL_CREATE ? STORE_CREATE : 0, &h->partition, fault);
     if (e == VRS_OK)
-        e = run_opened(w->pool, h->partition, fault);
+        e = run_opened(w, h->partition, fault);
     if (e != VRS_OK) {
         partition_close(&h->partition);
         free(h);
@@ -682,6 +725,7 @@ void pool_close(struct pool **pool) {
         worker_close(&w->worker);
         while (w->newest != NULL)
             close_handle(w, w->newest);
+        forget_known(w);
     }
     free(p->warm_codes);
     free(p->dir);

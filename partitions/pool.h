@@ -53,9 +53,11 @@ struct pool_options {
     unsigned workers;  /* 1..16 */
     size_t max_open;   /* partitions kept open over all workers, LRU above; two descriptors each */
     size_t max_queued; /* per worker */
-    /* Called on the worker when a partition has been opened, inside its own transaction: marks
-     * inquiries that a crash cut off as aborted. May be NULL. */
-    enum vrs_err (*opened)(struct partition *p, void *arg);
+    /* Called on the worker when a partition has been opened, inside its own transaction.  first: not
+     * open before in this pool's life, so what is unfinished in it was cut off by a crash; a partition
+     * that is closed and opened again (for others, for its file to be looked through) may be in the
+     * middle of something.  May be NULL. */
+    enum vrs_err (*opened)(struct partition *p, bool first, void *arg);
     /* On the worker after successful commits, outside a transaction: signs the log's head.  Before the
      * jobs' own when one of the group has such; else once for all commits of POOL_FOLLOW_MS, and when
      * the partition is closed.  May be NULL. */

@@ -158,11 +158,12 @@ static void gauges_tick(evutil_socket_t fd, short what, void *arg) {
     }
 }
 
-/* A crash may have cut inquiries off: nobody waits for them any more, a person asks again.  Erasures
+/* A crash may have cut inquiries off: nobody waits for them any more, a person asks again.  Those of a
+ * partition that was open before are on their way (or, in a restored file, end by their age).  Erasures
  * that an older file does not know take effect before anything else does. */
-static enum vrs_err partition_opened(struct partition *p, void *arg) {
+static enum vrs_err partition_opened(struct partition *p, bool first, void *arg) {
     uint64_t aborted = 0;
-    enum vrs_err e = inquiries_abort_open(p, INT64_MAX, &aborted);
+    enum vrs_err e = first ? inquiries_abort_open(p, INT64_MAX, &aborted) : VRS_OK;
     if (e == VRS_OK && aborted > 0)
         log_event(LOG_WARN, "inquiry.aborted", LF_STR("municipality", partition_code(p)),
                   LF_INT("count", aborted));

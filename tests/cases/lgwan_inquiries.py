@@ -328,6 +328,40 @@ def cut_off(stack, t):
     return answer.json["inquiry_id"]
 
 
+def closed_meanwhile(stack, t):
+    """A result ends while another inquiry is on its way: the asker's partition is closed, so that its file can
+    be looked through, and opened again; the inquiry is not cut off by that."""
+    c = t.kagoshima
+    late = datetime.datetime.now(JST).replace(hour=23, minute=59, second=0, microsecond=0)
+    body = inquiry(t.number, MINATO, basis={"kind": "consent", "document": "同意書-8", "obtained_on": "2021-04-20"},
+                   identity={"method": "運転免許証", "checked_on": "2021-04-20"})
+    stack.set_clock(late)
+    first = c.post("/v1/inquiries", body, key=True)
+    equal((first.status, first.json["result"]), (201, "match"), "control: an inquiry at the end of a day matches")
+    stack.set_clock(late + datetime.timedelta(days=30, minutes=-1))
+    asker_file = stack.path("vrs-server", "partitions", KAGOSHIMA + ".db-wal")
+    before, ended, answers = os.stat(asker_file).st_mtime_ns, endings(stack), []
+    stack.processes["vrs-number"].send_signal(signal.SIGSTOP)
+    asking = threading.Thread(target=lambda: answers.append(c.post("/v1/inquiries", body, key=True)))
+    asking.start()
+    until(lambda: os.stat(asker_file).st_mtime_ns != before)  # the inquiry is open; now the number
+    stack.set_clock(late + datetime.timedelta(days=30, minutes=1, seconds=30))  # the next day begins
+    until(lambda: endings(stack) > ended)
+    other = stack.staff(KAGOSHIMA)
+    problem(other.get(f"/v1/inquiries/{first.json['inquiry_id']}"), 410, "result_expired",
+            "the result of a month ago has deleted itself")
+    stack.processes["vrs-number"].send_signal(signal.SIGCONT)
+    asking.join()
+    got = answers[0].json.get("result") or answers[0].code
+    ok(got in ("match", "number_away"), "C70 the inquiry that was on its way meanwhile has its answer", answers[0])
+    stack.set_clock(None)
+
+
+def endings(stack):
+    with open(stack.path("log", "vrs-server.log")) as f:
+        return f.read().count("inquiry.expired")
+
+
 def by_the_clock(stack, t, inquiry_id):
     """Statute without consent by the day; results end by themselves."""
     c = t.kagoshima
@@ -386,6 +420,7 @@ def main(stack):
     take_over(stack, t, inquiry_id, held_id)
     fresh = cut_off(stack, t)
     by_the_clock(stack, t, fresh)
+    closed_meanwhile(stack, t)
     files(t)
     equal(provisions(stack.staff(FUJISAWA)), [], "C69 a municipality that did nothing has no record")
 

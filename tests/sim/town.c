@@ -67,10 +67,10 @@ static void stop_tablet(void) {
 }
 
 /* As main.c's, without erasures. */
-static enum vrs_err opened(struct partition *p, void *arg) {
+static enum vrs_err opened(struct partition *p, bool first, void *arg) {
     uint64_t aborted;
     (void)arg;
-    return inquiries_abort_open(p, INT64_MAX, &aborted);
+    return first ? inquiries_abort_open(p, INT64_MAX, &aborted) : VRS_OK;
 }
 
 static enum vrs_err start_server(void) {
