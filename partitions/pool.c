@@ -134,14 +134,12 @@ static bool is_known(const struct pool_worker *w, const char *municipality) {
 }
 
 static enum vrs_err now_known(struct pool_worker *w, const char *municipality) {
-    struct known **first = &w->known[bucket_of(municipality)], *k;
-    if (is_known(w, municipality))
-        return VRS_OK;
-    if ((k = malloc(sizeof *k)) == NULL)
+    struct known **head = &w->known[bucket_of(municipality)], *k = malloc(sizeof *k);
+    if (k == NULL)
         return ERR_MEMORY;
     memcpy(k->municipality, municipality, sizeof k->municipality);
-    k->next = *first;
-    *first = k;
+    k->next = *head;
+    *head = k;
     return VRS_OK;
 }
 
@@ -259,14 +257,15 @@ static enum vrs_err run_opened(struct pool_worker *w, struct partition *p,
     const struct pool_options *o = &w->pool->options;
     if (o->opened == NULL)
         return VRS_OK;
+    bool first = !is_known(w, partition_code(p));
     enum vrs_err e = partition_begin(p);
     if (e == VRS_OK)
-        e = o->opened(p, !is_known(w, partition_code(p)), o->arg);
+        e = o->opened(p, first, o->arg);
     if (e == VRS_OK)
         e = partition_commit(p);
     else
         partition_rollback(p);
-    if (e == VRS_OK)
+    if (e == VRS_OK && first)
         e = now_known(w, partition_code(p));
     return e == VRS_OK ? e : err_fail(fault, e, "first look into partition %s", partition_code(p));
 }

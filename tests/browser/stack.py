@@ -11,7 +11,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(ROOT, "dev"), os.path.join(ROOT, "tests", "lib")]
 import residents  # noqa: E402
-from case import PATIENCE, over_midnight  # noqa: E402
+from case import over_midnight, patient  # noqa: E402
 from stack import Stack  # noqa: E402
 
 TOWN = "131032"
@@ -83,8 +83,8 @@ class Commands:
 
 def main():
     over_midnight(120)
-    overrides = {"vrs-server": PATIENCE["vrs-server"]}  # a proof is not to come later because the disk is slow
-    overrides.update(json.loads(sys.argv[1]) if sys.argv[1:] else {})
+    # a proof is not to come later because the disk is slow
+    overrides = patient(json.loads(sys.argv[1]) if sys.argv[1:] else {}, "vrs-server")
     home = tempfile.mkdtemp(prefix="vrs-browser-")
     os.chmod(home, 0o711)
     stack = Stack(home, count=200, say=lambda *a: None, overrides=overrides)

@@ -13,7 +13,7 @@ import time
 import uuid
 
 from case import (FUJISAWA, JST, KAGOSHIMA, MINATO, NEVER_REGISTERED, access_log, dose_row,
-                  doses_of, equal, inquiry, ok, one, personal_number, problem, record, register,
+                  doses_of, equal, inquiry, logged, ok, one, personal_number, problem, record, register,
                   resident, run, tag, together, until, wrong_number)
 
 
@@ -340,13 +340,13 @@ def closed_meanwhile(stack, t):
     equal((first.status, first.json["result"]), (201, "match"), "control: an inquiry at the end of a day matches")
     stack.set_clock(late + datetime.timedelta(days=30, minutes=-1))
     asker_file = stack.path("vrs-server", "partitions", KAGOSHIMA + ".db-wal")
-    before, ended, answers = os.stat(asker_file).st_mtime_ns, endings(stack), []
+    before, ended, answers = os.stat(asker_file).st_mtime_ns, logged(stack, "inquiry.expired"), []
     stack.processes["vrs-number"].send_signal(signal.SIGSTOP)
     asking = threading.Thread(target=lambda: answers.append(c.post("/v1/inquiries", body, key=True)))
     asking.start()
     until(lambda: os.stat(asker_file).st_mtime_ns != before)  # the inquiry is open; now the number
     stack.set_clock(late + datetime.timedelta(days=30, minutes=1, seconds=30))  # the next day begins
-    until(lambda: endings(stack) > ended)
+    until(lambda: logged(stack, "inquiry.expired") > ended)
     other = stack.staff(KAGOSHIMA)
     problem(other.get(f"/v1/inquiries/{first.json['inquiry_id']}"), 410, "result_expired",
             "the result of a month ago has deleted itself")
@@ -355,11 +355,6 @@ def closed_meanwhile(stack, t):
     got = answers[0].json.get("result") or answers[0].code
     ok(got in ("match", "number_away"), "C70 the inquiry that was on its way meanwhile has its answer", answers[0])
     stack.set_clock(None)
-
-
-def endings(stack):
-    with open(stack.path("log", "vrs-server.log")) as f:
-        return f.read().count("inquiry.expired")
 
 
 def by_the_clock(stack, t, inquiry_id):

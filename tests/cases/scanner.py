@@ -8,7 +8,7 @@ import tempfile
 import threading
 
 from alert_receiver import journal
-from case import MINATO, Import, equal, ok, problem, resident, residents_csv, run, until
+from case import MINATO, Import, equal, logged, ok, problem, resident, residents_csv, run, until
 
 EICAR = r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 
@@ -63,11 +63,6 @@ class Clamd:
                 c.sendall(b"stream: OK\0")
 
 
-def stops(stack):
-    with open(stack.path("log", "vrs-server.log")) as f:
-        return f.read().count("import.stopped")
-
-
 def main(stack):
     c = stack.staff(MINATO)
     ok(len(clamd.seen) >= 3, "C144 the residents of the demonstration went through the scanner",
@@ -101,9 +96,9 @@ def main(stack):
         clamd.mode = mode
         if not os.path.exists(clamd.path):
             clamd.up()
-        before = stops(stack)
+        before = logged(stack, "import.stopped")
         c.post(waiting.url + ":check")
-        ok(until(lambda: stops(stack) > before) and waiting.look()["state"] != "checked", f"C144 a scanner that answers with {mode} checks nothing",
+        ok(until(lambda: logged(stack, "import.stopped") > before) and waiting.look()["state"] != "checked", f"C144 a scanner that answers with {mode} checks nothing",
            waiting.state)
     clamd.mode = "scan"
     equal(waiting.commit().state["state"], "committed", "C144 when it is back the import goes on")

@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ("tests/lib", "tests/load", "dev"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 from acknowledged import Work, felt, look  # noqa: E402
-from case import KAGOSHIMA, access_log, client_for, day_in_japan, ok, run, until  # noqa: E402
+from case import KAGOSHIMA, access_log, client_for, day_in_japan, log_of, ok, run, until  # noqa: E402
 from stack import TOWNS  # noqa: E402
 import residents  # noqa: E402
 
@@ -35,11 +35,6 @@ def turn(stack, sides, offset):
         with open(stack.path("clock-tablet" if side == "tablet-api" else "clock"), "r+") as f:
             f.write(f"{offset}\n")
             f.truncate()
-
-
-def log_of(stack, name):
-    with open(stack.path("log", name + ".log"), errors="replace") as f:
-        return f.read()
 
 
 def dated_tomorrow(stack):

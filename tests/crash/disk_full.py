@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ("tests/lib", "tests/load", "dev"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 from acknowledged import AWAY, Work, felt, look  # noqa: E402
-from case import (KAGOSHIMA, MINATO, Import, after_stop, client_for, ok, personal_number, resident,  # noqa: E402
+from case import (KAGOSHIMA, MINATO, Import, after_stop, client_for, log_of, ok, personal_number, resident,  # noqa: E402
                   residents_csv, run, skip, until)
 from own_disk import private_mounts  # noqa: E402
 from small_disk import fill  # noqa: E402
@@ -83,17 +83,12 @@ def proofs_missing(stack):
     return "signer.heads_not_written" in stack.tail("vrs-signer", 20), stack.tail("vrs-signer", 3)
 
 
-def events(stack, name):
-    with open(stack.path("log", name + ".log"), errors="replace") as f:
-        return f.read()
-
-
 def full(stack, work, rng, folder):
     program, tag = folder[0], "D4 " + "/".join(folder)
     path = stack.path(*folder)
     clerks = {code: stack.staff(code) for code in (MINATO, KAGOSHIMA)}  # 142051 has the registrar's
     ok(work.grown(rng.randrange(50, 200)), f"{tag}: there is room")
-    before = len(events(stack, "vrs-server"))
+    before = len(log_of(stack, "vrs-server"))
     waiting = None
     if program == "vrs-number":  # more people than its journal has written over before: what fits into that needs no room
         people = [resident(KAGOSHIMA, f"F-{i}", "", 個人番号=personal_number()) for i in range(4000)]
@@ -111,7 +106,7 @@ def full(stack, work, rng, folder):
         return seen[0][0]
 
     ok(until(told, 30), f"{tag} is full: {seen[0][1]!r:.160}" if seen[0] else f"{tag} is full", seen[0])
-    raised = until(lambda: [line for line in events(stack, "vrs-server")[before:].splitlines()
+    raised = until(lambda: [line for line in log_of(stack, "vrs-server")[before:].splitlines()
                             if "alert.raised" in line], 30)
     rules = sorted({line.split('"rule":"')[1].split('"')[0] for line in raised or []})
     ok(set(rules) & {"disk_low", "storage_failing", "signer_away", "number_away"},

@@ -107,6 +107,12 @@ stack_module.Client = Watched
 PATIENCE = {"tablet-api": {"answer_wait_ms": 8000, "query_wait_ms": 15000}, "vrs-server": {"signer_wait_ms": 10000}}
 
 
+def patient(overrides, *programs):
+    """With that patience, but where `overrides` says otherwise."""
+    return {name: {**(PATIENCE[name] if name in programs else {}), **overrides.get(name, {})}
+            for name in {*programs, *overrides}}
+
+
 def over_midnight(seconds=60):
     """Waits until the day in Japan has so many seconds left: no test is to see two days."""
     now = datetime.datetime.now(JST)
@@ -120,10 +126,8 @@ def run(main, count=200, overrides=None, start=True, valid_from=""):
     over_midnight()
     home = tempfile.mkdtemp(prefix="vrs-case-")
     os.chmod(home, 0o711)
-    settings = {name: {**PATIENCE.get(name, {}), **(overrides or {}).get(name, {})}
-                for name in {*PATIENCE, *(overrides or {})}}
     stack = stack_module.Stack(os.path.join(home, "run"), build=BUILD, count=count,
-                               overrides=settings, say=lambda text: None,
+                               overrides=patient(overrides or {}, *PATIENCE), say=lambda text: None,
                                valid_from=valid_from)
     began = time.monotonic()
     try:
@@ -150,6 +154,16 @@ def run(main, count=200, overrides=None, start=True, valid_from=""):
             shutil.rmtree(home, ignore_errors=True)
     print(f"# {_tally['ok']} ok, {_tally['not ok']} not ok, {time.monotonic() - began:.1f} s")
     sys.exit(1 if _tally["not ok"] else 0)
+
+
+def log_of(stack, program):
+    with open(stack.path("log", program + ".log"), errors="replace") as f:
+        return f.read()
+
+
+def logged(stack, event, program="vrs-server"):
+    """How often the program has told of it."""
+    return log_of(stack, program).count(f'"event":"{event}"')
 
 
 def logs_hold_nothing(stack):

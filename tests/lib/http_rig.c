@@ -176,13 +176,7 @@ struct http_listener_options http_rig_options(const char *name, const struct tls
         .tls = tls,
         .routes = routes,
         .arg = &http_rig,
-        .limits = {.header_bytes = 8192,
-                   .body_bytes = 64 * 1024,
-                   .handshake_ms = HTTP_RIG_PATIENT_MS,
-                   .header_ms = HTTP_RIG_PATIENT_MS,
-                   .body_ms = HTTP_RIG_PATIENT_MS,
-                   .idle_ms = HTTP_RIG_PATIENT_MS,
-                   .connections = HTTP_RIG_CAP},
+        .limits = {.header_bytes = 8192, .body_bytes = 64 * 1024, .connections = HTTP_RIG_CAP},
     };
 }
 
@@ -267,29 +261,25 @@ int http_rig_teardown(void **state) {
 
 /* --- the client --- */
 
-struct http_rig_peer http_rig_plain(void) {
-    struct http_rig_peer p = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_listener_port(
-                                http_rig.hasty ? http_rig.hasty_plain : http_rig.plain))};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_true(p.fd >= 0);
-    assert_int_equal(connect(p.fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(setsockopt(p.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
-    return p;
-}
-
-int http_rig_tls_socket(void) {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_listener_port(
-                                http_rig.hasty ? http_rig.hasty_secure : http_rig.secure))};
-    struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
+static int connected(const struct http_listener *l) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval patience = {.tv_sec = HTTP_RIG_PATIENCE_MS / 1000};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)http_listener_port(l))};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     return fd;
+}
+
+struct http_rig_peer http_rig_plain(void) {
+    return (struct http_rig_peer){
+        .fd = connected(http_rig.hasty ? http_rig.hasty_plain : http_rig.plain)};
+}
+
+int http_rig_tls_socket(void) {
+    return connected(http_rig.hasty ? http_rig.hasty_secure : http_rig.secure);
 }
 
 /* cert NULL: none.  `session` may be offered. */

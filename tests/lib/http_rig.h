@@ -1,5 +1,5 @@
-/* A server in its own thread with routes of every kind, listeners (plain, mutual TLS) that have
- * patience and, for tests of deadlines, others that have little; and a client that can behave badly.
+/* A server in its own thread with routes of every kind, listeners (plain, mutual TLS) with the
+ * deadlines of lib/http.h and, for tests of deadlines, others with short ones; and a client that can behave badly.
  * For test_http*.c. */
 #ifndef VRS_TESTS_LIB_HTTP_RIG_H
 #define VRS_TESTS_LIB_HTTP_RIG_H
@@ -23,7 +23,6 @@ enum { /* of the hasty listeners */
 };
 enum {
     HTTP_RIG_CAP = 20,
-    HTTP_RIG_PATIENT_MS = 60000, /* the others' */
     HTTP_RIG_PATIENCE_MS = 8000, /* above this something hangs */
     HTTP_RIG_STREAM_BYTES = 24 * 1024 * 1024
 };

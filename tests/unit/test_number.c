@@ -360,12 +360,13 @@ static void test_deadline(void **state) {
     assert_true(clock_mono_ms() - began < 1900); /* twenty waits are 2000 */
     (void)kill(server, SIGCONT);
     /* The late answer went to a connection that is no more. */
-    enum vrs_err e = ERR_UNKNOWN;
-    while (e != VRS_OK && clock_mono_ms() - began < 20000) {
-        e = number_match(hasty, KAGOSHIMA, &there, &asking, &row);
+    int answered = 0;
+    while (answered < 2 && clock_mono_ms() - began < 20000) {
+        enum vrs_err e = number_match(hasty, KAGOSHIMA, &there, &asking, &row);
         assert_true(e == VRS_OK || e == ERR_NUMBER_AWAY || e == ERR_UNKNOWN);
+        answered += e == VRS_OK;
     }
-    assert_int_equal(e, VRS_OK);
+    assert_int_equal(answered, 2);
     number_client_close(&hasty);
 }
 
